@@ -1,0 +1,31 @@
+//! `flinkctl job plan`: the job graph, without starting anything.
+
+use crate::{
+    cli::PlanArgs,
+    commands::Context,
+    error::UserError,
+    exit_code::ExitCode,
+    program::{self, Program},
+    views::PlanView,
+};
+
+pub(super) async fn plan(context: &Context, args: PlanArgs) -> Result<ExitCode, UserError> {
+    let parallelism = match args.parallelism {
+        Some(parallelism) => parallelism,
+        None => match context.inventory(&[]) {
+            Ok(inventory) => inventory.cluster.total_slots(),
+            // Without an inventory the graph is still worth a look.
+            Err(error) if error.code() == "config.not-found" => 1,
+            Err(error) => return Err(error),
+        },
+    };
+    let program = Program::open(&args.program.job)?;
+    program.check_machine()?;
+    let plan = match program::plan(&program.path, &args.program.args, parallelism).await {
+        Ok(plan) => plan,
+        Err(error) => return error.into_exit(),
+    };
+    let view = PlanView::of(&plan.graph);
+    context.output.one(&view, || view.human())?;
+    Ok(ExitCode::Ok)
+}

@@ -1,0 +1,100 @@
+//! `flinkctl session stop`
+
+use std::time::Duration;
+
+use flink_rpc::messages::ClientRequest;
+
+use crate::{
+    agent::ClientError,
+    cli::SessionStopArgs,
+    commands::Context,
+    control::{Control, call_error, owner},
+    error::{HostFailure, UserError},
+    exit_code::ExitCode,
+    hosts::Hosts,
+    progress::Phase,
+    runtime::SessionRecord,
+    sweep::{Doomed, Sweep},
+};
+
+/// How long another command that changes the same session is waited for.
+const LOCK_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a JobManager that was told to stop may take.
+const STOP_LIMIT: Duration = Duration::from_secs(60);
+
+pub(super) async fn stop(context: &Context, args: SessionStopArgs) -> Result<ExitCode, UserError> {
+    let inventory = context.inventory(&[])?;
+    let progress = context.progress();
+    progress.begin(Phase::Stopping, 1);
+    let control = Control::connect(&inventory.cluster, |_, _| ()).await?;
+    progress.step(Phase::Stopping, &control.host().name, "JobManager");
+    let result = stop_session(context, &control, &args.name).await;
+    match &result {
+        Ok(_) => progress.done(Phase::Stopping, &control.host().name),
+        Err(error) => progress.failed(Phase::Stopping, &control.host().name, error.reason()),
+    }
+    progress.end(Phase::Stopping);
+    control.link.hang_up().await;
+    result
+}
+
+async fn stop_session(context: &Context, control: &Control, name: &str) -> Result<ExitCode, UserError> {
+    let holder = format!("{} pid {}: flinkctl session stop {name}", owner(), std::process::id());
+    let agent = &control.link.agent;
+    // A lock for a session that never was would stay.
+    control.expect_session(name).await?;
+    let lock = agent
+        .lock(&control.layout.session_lock(name), &holder, LOCK_WAIT)
+        .await
+        .map_err(call_error)?;
+    let record = control.expect_session(name).await?;
+    let (answers, left) = match control.ask::<()>(name, &ClientRequest::StopCluster).await {
+        Ok(()) => (true, Vec::new()),
+        // It ends in spite of a fault: of what it could not verify, or because somebody else stops it already.
+        Err(ClientError::Fault(fault)) => (true, fault.hosts),
+        Err(ClientError::Call(_it_is_gone)) => (false, Vec::new()),
+    };
+    let gone = answers
+        && agent
+            .await_exit(record.process.clone(), STOP_LIMIT)
+            .await
+            .map_err(call_error)?;
+    if !gone {
+        sweep(context, control, &record).await?;
+    } else if !left.is_empty() {
+        let failures = left.into_iter().map(|fault| HostFailure {
+            host: fault.host,
+            message: fault.message,
+            hint: fault.help,
+        });
+        return Err(leftovers(name, failures.collect()));
+    }
+    lock.release().await.map_err(call_error)?;
+    context.progress().note(format!("Session {name} is stopped"));
+    Ok(ExitCode::Ok)
+}
+
+/// The JobManager does not answer: everything of the session is ended host by host.
+async fn sweep(context: &Context, control: &Control, record: &SessionRecord) -> Result<(), UserError> {
+    let cluster = control.cluster();
+    context.progress().note(format!(
+        "The JobManager of session {} does not answer: all hosts are looked at",
+        record.name
+    ));
+    let hosts = Hosts::from_here(cluster).map_err(anyhow::Error::new)?;
+    let sweep = Sweep::new(cluster, Doomed::Sessions(vec![record.name.clone()]));
+    let (_, failures) = sweep.run(&cluster.hosts, &hosts, true).await;
+    if failures.is_empty() {
+        return Ok(());
+    }
+    Err(leftovers(&record.name, failures))
+}
+
+fn leftovers(session: &str, hosts: Vec<HostFailure>) -> UserError {
+    let what = format!("session \"{session}\": it could not be verified that nothing is left on every host");
+    UserError::new("session.leftovers", ExitCode::Partial, what)
+        .hosts(hosts)
+        .note("TaskManagers without their JobManager end by themselves within [supervise] death_timeout")
+        .help("flinkctl cluster clean --orphans, when the hosts are back")
+}

@@ -1,0 +1,347 @@
+//! The provider of TaskManagers on the hosts of the inventory: over SSH, or directly on the JobManager's own host.
+//!
+//! A start is one SSH connection: bootstrap, launch, close. Nothing is kept open while the TaskManager runs; it and the
+//! JobManager watch each other over QUIC. To stop one that does not end by itself, its host is reached anew, and exactly
+//! the process that was started there is ended.
+
+use std::{collections::HashMap, future::Future, path::Path, pin::Pin, sync::Arc, time::Duration};
+
+use flink_graph::TaskManagerId;
+use flink_jobmanager::{HostCapacity, ProviderEvent, ProviderEvents, ResourceProvider, StartTaskManager};
+use flink_rpc::messages::{Fault, HostFault, PROTOCOL_VERSION, ProvisioningStage, TaskManagerStartup};
+use tokio::{sync::watch, task::JoinSet, time::timeout};
+
+use super::{JobManagerStartup, Layout, jobmanager};
+use crate::{
+    agent::{
+        AgentClient,
+        protocol::{Bytes, LaunchOutcome, LaunchSpec, Program},
+    },
+    config::{Cluster, Host},
+    hosts::{HostLink, Hosts},
+    process::ProcessIdentity,
+};
+
+/// Longest that a stop may take beyond the TaskManager's grace period: reaching its host.
+const STOP_LIMIT: Duration = Duration::from_secs(15);
+
+/// Starts TaskManagers on the hosts of an inventory.
+pub(super) struct HostProvider {
+    shared: Arc<Shared>,
+    started: HashMap<TaskManagerId, Started>,
+    tasks: JoinSet<()>,
+}
+
+struct Shared {
+    cluster: Cluster,
+    session: String,
+    hosts: Hosts,
+    events: ProviderEvents,
+}
+
+/// A TaskManager that was asked for.
+struct Started {
+    host: String,
+    /// Set to true to give the start up.
+    cancel: watch::Sender<bool>,
+    /// The start's result: `None` while it goes on.
+    result: watch::Receiver<Option<Outcome>>,
+}
+
+#[derive(Clone)]
+enum Outcome {
+    Running(ProcessIdentity),
+    Failed,
+}
+
+impl HostProvider {
+    pub(super) fn new(startup: &JobManagerStartup, hosts: Hosts, events: ProviderEvents) -> Self {
+        let shared = Shared {
+            cluster: startup.cluster.clone(),
+            session: startup.session.clone(),
+            hosts,
+            events,
+        };
+        Self {
+            shared: Arc::new(shared),
+            started: HashMap::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    fn reap(&mut self) {
+        while self.tasks.try_join_next().is_some() {}
+    }
+}
+
+impl ResourceProvider for HostProvider {
+    fn capacity(&self) -> Vec<HostCapacity> {
+        let hosts = self.shared.cluster.taskmanager_hosts();
+        hosts
+            .map(|host| HostCapacity {
+                host: host.name.clone(),
+                slots: host.slots,
+            })
+            .collect()
+    }
+
+    fn start(&mut self, request: StartTaskManager) {
+        self.reap();
+        let (cancel, mut cancelled) = watch::channel(false);
+        let (result, wait) = watch::channel(None);
+        let started = Started {
+            host: request.host.clone(),
+            cancel,
+            result: wait,
+        };
+        self.started.insert(request.id, started);
+        let shared = self.shared.clone();
+        self.tasks.spawn(async move {
+            let id = request.id;
+            let outcome = tokio::select! {
+                outcome = shared.start(request) => outcome,
+                // Dropping the start undoes it: an unfinished launch is cancelled with its channel.
+                _ = cancelled.wait_for(|cancelled| *cancelled) => {
+                    result.send_replace(Some(Outcome::Failed));
+                    return;
+                }
+            };
+            match outcome {
+                Ok(identity) => {
+                    result.send_replace(Some(Outcome::Running(identity)));
+                }
+                Err(fault) => {
+                    result.send_replace(Some(Outcome::Failed));
+                    shared.tell(ProviderEvent::Failed { id, fault }).await;
+                }
+            }
+        });
+    }
+
+    fn stop(&mut self, task_manager: TaskManagerId) {
+        self.reap();
+        let started = self.started.remove(&task_manager);
+        let shared = self.shared.clone();
+        self.tasks.spawn(async move {
+            let left_behind = match started {
+                Some(started) => shared.stop(started).await.err(),
+                None => None,
+            };
+            shared
+                .tell(ProviderEvent::Stopped {
+                    id: task_manager,
+                    left_behind,
+                })
+                .await;
+        });
+    }
+
+    fn shutdown(mut self: Box<Self>) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            for started in self.started.values() {
+                started.cancel.send_replace(true);
+            }
+            while self.tasks.join_next().await.is_some() {}
+        })
+    }
+}
+
+impl Shared {
+    async fn tell(&self, event: ProviderEvent) {
+        // The JobManager has ended: nobody wants to know.
+        let _ended = self.events.send(event).await;
+    }
+
+    async fn start(&self, request: StartTaskManager) -> Result<ProcessIdentity, HostFault> {
+        let host = self.cluster.host(&request.host).ok_or_else(|| {
+            fault(
+                &request.host,
+                "config.host",
+                "the host is not in the inventory".to_owned(),
+            )
+        })?;
+        let id = request.id;
+        self.tell(ProviderEvent::Progress {
+            id,
+            stage: ProvisioningStage::Connecting,
+        })
+        .await;
+        let events = self.events.clone();
+        let uploading = move |sent, total| {
+            // Progress that finds no room is not worth waiting for.
+            let stage = ProvisioningStage::Uploading { sent, total };
+            let _full = events.try_send(ProviderEvent::Progress { id, stage });
+        };
+        let link = self
+            .hosts
+            .connect(host, uploading)
+            .await
+            .map_err(|error| error.into_fault(&host.name))?;
+        self.tell(ProviderEvent::Progress {
+            id,
+            stage: ProvisioningStage::Starting,
+        })
+        .await;
+        let result = self.launch(host, &link.agent, request).await;
+        link.close().await;
+        result
+    }
+
+    async fn launch(
+        &self,
+        host: &Host,
+        agent: &AgentClient,
+        request: StartTaskManager,
+    ) -> Result<ProcessIdentity, HostFault> {
+        let layout = Layout::of(&self.cluster.name);
+        let work_dir = layout.task_manager(&self.session, &host.name);
+        let startup = self
+            .startup(host, Path::new(&agent.hello().base), &work_dir, request)
+            .await?;
+        let payload = postcard::to_stdvec(&startup)
+            .map_err(|error| fault(&host.name, "taskmanager.startup", error.to_string()))?;
+        let spec = LaunchSpec {
+            program: Program::Flinkctl,
+            args: vec!["taskmanager".to_owned(), "--launched".to_owned()],
+            env: host
+                .env
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            tag: format!("{}/taskmanager/{}", layout.tag(&self.session), host.name),
+            log: format!("{work_dir}/taskmanager.log"),
+            working_dir: None,
+            payload: Bytes(payload),
+            ready_timeout: self.cluster.taskmanager.start_timeout,
+        };
+        let outcome = agent
+            .launch(spec)
+            .await
+            .map_err(|error| fault(&host.name, error.code(), error.to_string()))?;
+        let result = ready(&host.name, outcome);
+        if result.is_err() {
+            // What is left is its log, whose end is in the message.
+            let _unreachable = agent.remove_tree(&work_dir).await;
+        }
+        result
+    }
+
+    async fn startup(
+        &self,
+        host: &Host,
+        base: &Path,
+        work_dir: &str,
+        request: StartTaskManager,
+    ) -> Result<TaskManagerStartup, HostFault> {
+        let taskmanager = &self.cluster.taskmanager;
+        let data_address = jobmanager::resolve(host)
+            .await
+            .map_err(|error| fault(&host.name, &error.code, error.message.clone()))?;
+        Ok(TaskManagerStartup {
+            protocol: PROTOCOL_VERSION,
+            cluster: request.cluster,
+            id: request.id,
+            host: host.name.clone(),
+            slots: host.slots,
+            job_manager: request.job_manager,
+            identity: request.identity,
+            heartbeat: jobmanager::heartbeat(&self.cluster),
+            death_timeout_ms: millis(self.cluster.supervise.death_timeout),
+            stop_grace_ms: millis(self.cluster.supervise.stop_grace),
+            data_address,
+            data_ports: (taskmanager.data_ports.first, taskmanager.data_ports.last),
+            mtu: taskmanager.mtu.bytes(),
+            blob_dir: base.join(Layout::BLOBS),
+            work_dir: base.join(work_dir),
+            worker_env: host
+                .env
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
+            tag_prefix: Layout::of(&self.cluster.name).tag(&self.session),
+        })
+    }
+
+    async fn stop(&self, mut started: Started) -> Result<(), HostFault> {
+        started.cancel.send_replace(true);
+        let outcome = match started.result.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone(),
+            Err(_start_is_gone) => None,
+        };
+        let Some(Outcome::Running(identity)) = outcome else {
+            return Ok(());
+        };
+        let Some(host) = self.cluster.host(&started.host) else {
+            return Ok(());
+        };
+        let grace = self.cluster.supervise.stop_grace;
+        let late = || fault(&host.name, "ssh.timeout", format!("not reached within {STOP_LIMIT:?}"));
+        timeout(grace + STOP_LIMIT, async {
+            let link = self
+                .hosts
+                .connect(host, |_, _| ())
+                .await
+                .map_err(|error| error.into_fault(&host.name))?;
+            let result = self.end(host, &link, identity, grace).await;
+            link.close().await;
+            result
+        })
+        .await
+        .unwrap_or_else(|_elapsed| Err(late()))
+    }
+
+    async fn end(
+        &self,
+        host: &Host,
+        link: &HostLink,
+        identity: ProcessIdentity,
+        grace: Duration,
+    ) -> Result<(), HostFault> {
+        let failed = |error: crate::agent::CallError| fault(&host.name, error.code(), error.to_string());
+        link.agent.stop(identity, grace).await.map_err(failed)?;
+        let work_dir = Layout::of(&self.cluster.name).task_manager(&self.session, &host.name);
+        link.agent.remove_tree(&work_dir).await.map_err(failed)
+    }
+}
+
+/// What a launch came to: the process, or why there is none.
+fn ready(host: &str, outcome: LaunchOutcome) -> Result<ProcessIdentity, HostFault> {
+    match outcome {
+        LaunchOutcome::Ready { identity, message } => match postcard::from_bytes::<Result<(), Fault>>(&message.0) {
+            Ok(Ok(())) => Ok(identity),
+            Ok(Err(said)) => Err(HostFault {
+                help: said.help,
+                ..fault(host, &said.code, said.message)
+            }),
+            Err(error) => Err(fault(host, "taskmanager.startup", error.to_string())),
+        },
+        LaunchOutcome::Died { exit, log_tail, after } => {
+            let message = format!("TaskManager exited {after:.1?} after its start, before it registered ({exit})");
+            Err(fault(host, "taskmanager.died", with_log(message, &log_tail)))
+        }
+        LaunchOutcome::NotReady { log_tail } => {
+            let message = "the TaskManager did not register in time".to_owned();
+            Err(fault(host, "taskmanager.start-timeout", with_log(message, &log_tail)))
+        }
+    }
+}
+
+fn with_log(message: String, log_tail: &str) -> String {
+    if log_tail.trim().is_empty() {
+        return message;
+    }
+    format!("{message}\nlast lines of its log:\n{}", log_tail.trim_end())
+}
+
+fn fault(host: &str, code: &str, message: String) -> HostFault {
+    HostFault {
+        host: host.to_owned(),
+        code: code.to_owned(),
+        message,
+        help: None,
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,117 @@
+//! Which channel a record goes to: Flink's partitioners.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    marker::PhantomData,
+};
+
+use flink_graph::{key_group, operator_index};
+
+use crate::key::Key;
+
+/// Chooses the channel of each record.
+pub trait ChannelSelector<T>: Send {
+    /// Index of the channel for `record`, below `channels`, which is at least 1.
+    fn select(&mut self, record: &T, channels: u32) -> u32;
+}
+
+/// Everything to channel 0: `forward` (whose only channel leads to the same subtask index) and `global`.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct First;
+
+impl<T> ChannelSelector<T> for First {
+    #[inline]
+    fn select(&mut self, _: &T, _: u32) -> u32 {
+        0
+    }
+}
+
+/// Round robin from a random start: `rebalance` over all subtasks, `rescale` over those channels that the caller opened.
+#[derive(Debug, Clone)]
+pub struct RoundRobin {
+    next: u32,
+}
+
+impl RoundRobin {
+    /// Starts at a random channel, so that many producers with few records do not all prefer the first consumer.
+    pub fn new() -> Self {
+        Self {
+            next: RandomState::new().hash_one(()) as u32 >> 1,
+        }
+    }
+}
+
+impl Default for RoundRobin {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> ChannelSelector<T> for RoundRobin {
+    #[inline]
+    fn select(&mut self, _: &T, channels: u32) -> u32 {
+        self.next += 1;
+        if self.next >= channels {
+            self.next %= channels;
+        }
+        self.next
+    }
+}
+
+/// `key_by`: all records of a key group go to the subtask that owns it.
+pub struct KeyGroups<T, K, F> {
+    key: F,
+    max_parallelism: u32,
+    types: PhantomData<fn(&T) -> K>,
+}
+
+impl<T, K: Key, F: FnMut(&T) -> K + Send> KeyGroups<T, K, F> {
+    /// Partitions by `key` into `max_parallelism` key groups (at least 1), spread over the channels in contiguous ranges.
+    pub fn new(max_parallelism: u32, key: F) -> Self {
+        Self {
+            key,
+            max_parallelism: max_parallelism.max(1),
+            types: PhantomData,
+        }
+    }
+}
+
+impl<T, K: Key, F: FnMut(&T) -> K + Send> ChannelSelector<T> for KeyGroups<T, K, F> {
+    #[inline]
+    fn select(&mut self, record: &T, channels: u32) -> u32 {
+        let group = key_group((self.key)(record).stable_hash(), self.max_parallelism);
+        operator_index(group, self.max_parallelism, channels)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_robin_visits_every_channel_equally_often() {
+        let mut selector = RoundRobin::new();
+        let mut counts = [0; 7];
+        for _ in 0..70 {
+            counts[selector.select(&(), 7) as usize] += 1;
+        }
+        assert_eq!(counts, [10; 7]);
+    }
+
+    #[test]
+    fn the_first_channel_takes_all() {
+        assert_eq!(First.select(&1, 5), 0);
+    }
+
+    #[test]
+    fn equal_keys_meet_and_all_channels_are_in_range() {
+        let mut selector = KeyGroups::new(128, |record: &(u64, u64)| record.0);
+        let mut seen = [false; 3];
+        for key in 0..1000 {
+            let channel = selector.select(&(key, 1), 3);
+            assert_eq!(channel, selector.select(&(key, 2), 3));
+            seen[channel as usize] = true;
+        }
+        assert_eq!(seen, [true; 3]);
+    }
+}

@@ -1,0 +1,214 @@
+//! Drives an ExecutionGraph with one TaskExecutor: JobMaster and TaskManager in one loop.
+
+use std::{
+    future::pending,
+    net::Ipv4Addr,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use flink_exchange::{NetworkConfig, NetworkEnvironment};
+use flink_graph::{
+    AllocationId, ClusterId, ExecutionGraph, ExecutionGraphAction as Action, ExecutionGraphEvent as Event, JobFailure,
+    JobId, JobOutcome, JobStatus, SlotOffer, TaskManagerId,
+};
+use flink_rpc::{ClusterCa, Role};
+use flink_worker::{JobOutput, JobProgram, TASK_EVENT_CAPACITY, TaskEvent, TaskExecutor};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
+
+use super::super::exit_code;
+
+/// The name of the one host.
+const HOST: &str = "localhost";
+
+/// How long the job's code may go on after its task was cancelled.
+const CANCELLATION_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How a run came to its end.
+pub(super) struct Ending {
+    pub(super) outcome: JobOutcome,
+    /// The user wanted it.
+    pub(super) interrupted: bool,
+}
+
+pub(super) struct LocalCluster {
+    graph: ExecutionGraph,
+    executor: TaskExecutor,
+    outcome: Option<JobOutcome>,
+    interrupted: bool,
+}
+
+impl LocalCluster {
+    /// Runs a job to its end. With `interruptible`, an interrupt or termination signal cancels it, and a second one
+    /// ends the process.
+    ///
+    /// # Errors
+    /// What keeps the cluster from starting.
+    pub(super) fn run(program: JobProgram, output: Arc<dyn JobOutput>, interruptible: bool) -> Result<Ending, String> {
+        if let Err(failure) = program.preflight() {
+            let failure = JobFailure {
+                task: None,
+                host: None,
+                failure,
+            };
+            let outcome = JobOutcome {
+                status: JobStatus::Failed,
+                failure: Some(failure),
+            };
+            return Ok(Ending {
+                outcome,
+                interrupted: false,
+            });
+        }
+        let job = JobId::random();
+        let environment = start_network(job)?;
+        let (here, graph) = (TaskManagerId::random(), Arc::clone(program.graph()));
+        let (events, task_events) = mpsc::channel(TASK_EVENT_CAPACITY);
+        let slots = graph.slots_required();
+        let mut cluster = Self {
+            graph: ExecutionGraph::new(job, graph, now_ms()),
+            executor: TaskExecutor::new(Arc::new(program), environment.clone(), here, output, events),
+            outcome: None,
+            interrupted: false,
+        };
+        let offer = |_| SlotOffer {
+            allocation: AllocationId::random(),
+            task_manager: here,
+            host: HOST.to_owned(),
+            data_address: environment.local_address(),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| error.to_string())?;
+        let outcome = runtime.block_on(async {
+            let mut interrupts = if interruptible { Some(Interrupts::new()?) } else { None };
+            cluster.handle(Event::Start);
+            cluster.handle(Event::SlotsOffered((0..slots).map(offer).collect()));
+            Ok(cluster.serve(task_events, &mut interrupts).await)
+        });
+        let interrupted = cluster.interrupted;
+        drop(cluster);
+        environment.shutdown();
+        outcome
+            .map(|outcome| Ending { outcome, interrupted })
+            .map_err(|error: std::io::Error| format!("cannot listen for signals: {error}"))
+    }
+
+    async fn serve(
+        &mut self,
+        mut task_events: mpsc::Receiver<TaskEvent>,
+        interrupts: &mut Option<Interrupts>,
+    ) -> JobOutcome {
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            if let Some(outcome) = self.outcome.take() {
+                return outcome;
+            }
+            tokio::select! {
+                Some(event) = task_events.recv() => self.task_changed(event),
+                () = interrupted(interrupts) => self.interrupt(),
+                _ = tick.tick() => {
+                    if let Some(task) = self.executor.stuck_task(Instant::now(), CANCELLATION_TIMEOUT) {
+                        let seconds = CANCELLATION_TIMEOUT.as_secs();
+                        end_at_once(&format!("task {task} did not react to its cancellation for {seconds} s"));
+                    }
+                }
+            }
+        }
+    }
+
+    fn interrupt(&mut self) {
+        if self.interrupted {
+            end_at_once("interrupted again");
+        }
+        self.interrupted = true;
+        super::tell("cancelling the job (interrupt again to end at once)");
+        self.handle(Event::Cancel);
+    }
+
+    fn task_changed(
+        &mut self,
+        TaskEvent {
+            attempt,
+            state,
+            failure,
+        }: TaskEvent,
+    ) {
+        if state.is_terminal() {
+            self.executor.ended(attempt);
+        }
+        self.handle(Event::TaskStateChanged {
+            attempt,
+            state,
+            failure,
+        });
+    }
+
+    fn handle(&mut self, event: Event) {
+        for action in self.graph.handle(now_ms(), event) {
+            match action {
+                Action::Deploy { placement, tasks, .. } => {
+                    for failed in self.executor.deploy(&placement, &tasks) {
+                        self.task_changed(failed);
+                    }
+                }
+                Action::CancelTasks { tasks, .. } => self.executor.cancel(&tasks),
+                Action::JobTerminated(outcome) => self.outcome = Some(outcome),
+                Action::ExecutionChanged { attempt, from, to, .. } => tracing::debug!(%attempt, %from, %to, "task"),
+                Action::JobStatusChanged { from, to } => tracing::debug!(%from, %to, "job"),
+                Action::DeclareRequirements { .. } | Action::FreeSlots(_) => {}
+            }
+        }
+    }
+}
+
+/// All channels of a local cluster are in-process; its environment only lends them its clock.
+fn start_network(job: JobId) -> Result<NetworkEnvironment, String> {
+    let identity = ClusterCa::generate(ClusterId::random(), Duration::from_secs(24 * 3600))
+        .and_then(|ca| ca.issue(Role::Worker(job)))
+        .map_err(|error| error.to_string())?;
+    let config = NetworkConfig::new(Ipv4Addr::LOCALHOST.into());
+    NetworkEnvironment::start(config, &identity, job).map_err(|error| error.to_string())
+}
+
+/// The signals by which a user ends a program.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+}
+
+async fn interrupted(interrupts: &mut Option<Interrupts>) {
+    match interrupts {
+        Some(Interrupts { interrupt, terminate }) => {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+        }
+        None => pending().await,
+    }
+}
+
+fn now_ms() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_millis() as u64)
+}
+
+/// Ends the process without waiting for its tasks.
+#[expect(clippy::exit, reason = "task threads in the job's own code cannot be waited for")]
+fn end_at_once(reason: &str) -> ! {
+    super::tell(&format!("error[job.cancelled]: {reason}"));
+    std::process::exit(exit_code::INTERRUPTED.into())
+}

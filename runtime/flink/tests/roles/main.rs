@@ -1,0 +1,8 @@
+//! Job programs in each of their roles, as real processes.
+
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod local;
+#[cfg(test)]
+mod worker;

@@ -1,0 +1,148 @@
+//! What there is to say about a job, in the form in which clients get it.
+
+use std::collections::{BTreeMap, HashMap};
+
+use flink_graph::{Execution, ExecutionAttemptId, ExecutionGraph, JobGraph};
+use flink_rpc::messages::{
+    ChannelDetails, ChannelMetrics, JobDetails, JobSummary, SubtaskDetails, TaskMetrics, VertexDetails, WorkerMetrics,
+};
+
+/// Most channels in one [`JobDetails`]: an all-to-all edge between a thousand subtasks each has a million, which no
+/// frame carries and nobody reads.
+const MAX_CHANNELS: usize = 16_384;
+
+/// The counters of a job's workers, as last reported.
+#[derive(Debug, Default)]
+pub(super) struct JobMetrics {
+    tasks: HashMap<ExecutionAttemptId, TaskMetrics>,
+    /// By edge, producer, consumer.
+    channels: BTreeMap<(u32, u32, u32), ChannelMetrics>,
+}
+
+impl JobMetrics {
+    /// Takes in a report; true when it says anything new.
+    pub(super) fn merge(&mut self, graph: &JobGraph, report: WorkerMetrics) -> bool {
+        let mut changed = false;
+        for task in report.tasks.into_iter().filter(|task| has_subtask(graph, task.attempt)) {
+            if self.tasks.get(&task.attempt) != Some(&task) {
+                self.tasks.insert(task.attempt, task);
+                changed = true;
+            }
+        }
+        // Of an edge that the graph does not have, or a subtask, nobody can ask.
+        for channel in report.channels.into_iter().filter(|channel| exists(graph, channel)) {
+            let key = (channel.edge, channel.producer, channel.consumer);
+            let known = self.channels.get(&key);
+            if known != Some(&channel) && (known.is_some() || self.channels.len() < MAX_CHANNELS) {
+                self.channels.insert(key, channel);
+                changed = true;
+            }
+        }
+        changed
+    }
+}
+
+fn has_subtask(graph: &JobGraph, attempt: ExecutionAttemptId) -> bool {
+    let vertex = graph.vertices.get(attempt.vertex as usize);
+    vertex.is_some_and(|vertex| attempt.subtask < vertex.parallelism)
+}
+
+fn exists(graph: &JobGraph, channel: &ChannelMetrics) -> bool {
+    let parallelism = |vertex: u32| {
+        graph
+            .vertices
+            .get(vertex as usize)
+            .map_or(0, |vertex| vertex.parallelism)
+    };
+    graph
+        .edges
+        .get(channel.edge as usize)
+        .is_some_and(|edge| channel.producer < parallelism(edge.source) && channel.consumer < parallelism(edge.target))
+}
+
+/// One line about a job.
+pub(super) fn summary(graph: &ExecutionGraph, start_ms: u64) -> JobSummary {
+    let end = graph
+        .status_timestamps()
+        .last()
+        .filter(|(status, _)| status.is_globally_terminal());
+    JobSummary {
+        id: graph.job(),
+        name: graph.graph().name.clone(),
+        status: graph.status(),
+        start_ms,
+        end_ms: end.map(|(_, at)| *at),
+        tasks: graph.state_counts(),
+    }
+}
+
+/// Everything about a job, its channels only when asked for.
+pub(super) fn details(graph: &ExecutionGraph, metrics: &JobMetrics, start_ms: u64, channels: bool) -> JobDetails {
+    let vertices = (0..)
+        .zip(&graph.graph().vertices)
+        .zip(graph.executions())
+        .map(|((index, vertex), executions)| {
+            let subtasks = (0..).zip(executions).map(|(subtask, execution)| {
+                let attempt = ExecutionAttemptId {
+                    job: graph.job(),
+                    vertex: index,
+                    subtask,
+                    attempt: execution.attempt,
+                };
+                subtask_details(execution, metrics.tasks.get(&attempt))
+            });
+            VertexDetails {
+                name: vertex.name.clone(),
+                parallelism: vertex.parallelism,
+                subtasks: subtasks.collect(),
+            }
+        });
+    JobDetails {
+        summary: summary(graph, start_ms),
+        outcome: graph.outcome(),
+        vertices: vertices.collect(),
+        channels: if channels {
+            channel_details(graph, metrics)
+        } else {
+            Vec::new()
+        },
+    }
+}
+
+fn subtask_details(execution: &Execution, metrics: Option<&TaskMetrics>) -> SubtaskDetails {
+    SubtaskDetails {
+        state: execution.state,
+        attempt: execution.attempt,
+        host: execution.host.clone(),
+        records_in: metrics.map_or(0, |metrics| metrics.records_in),
+        records_out: metrics.map_or(0, |metrics| metrics.records_out),
+        bytes_in: metrics.map_or(0, |metrics| metrics.bytes_in),
+        bytes_out: metrics.map_or(0, |metrics| metrics.bytes_out),
+    }
+}
+
+fn channel_details(graph: &ExecutionGraph, metrics: &JobMetrics) -> Vec<ChannelDetails> {
+    let job_graph = graph.graph();
+    let place = |vertex: u32, subtask: u32| {
+        let name = job_graph.vertices.get(vertex as usize)?.name.clone();
+        let execution = graph.executions().get(vertex as usize)?.get(subtask as usize)?;
+        Some((name, execution.host.clone().unwrap_or_default()))
+    };
+    let channel = |metrics: &ChannelMetrics| {
+        let edge = job_graph.edges.get(metrics.edge as usize)?;
+        let (source, source_host) = place(edge.source, metrics.producer)?;
+        let (target, target_host) = place(edge.target, metrics.consumer)?;
+        Some(ChannelDetails {
+            source,
+            producer: metrics.producer,
+            source_host,
+            target,
+            consumer: metrics.consumer,
+            target_host,
+            transport: metrics.transport,
+            records: metrics.records,
+            bytes: metrics.bytes,
+        })
+    };
+    metrics.channels.values().filter_map(channel).collect()
+}

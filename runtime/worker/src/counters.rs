@@ -1,0 +1,86 @@
+//! What is counted about a task, and read by the control thread while the task runs.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use flink_exchange::{ChannelMetrics as ChannelCounters, Transport as ExchangeTransport};
+use flink_graph::ExecutionAttemptId;
+use flink_rpc::messages::{ChannelMetrics, TaskMetrics, Transport};
+
+use crate::boundary::Counter;
+
+/// The counters of a task. They are registered when its chain is made and read at leisure.
+#[derive(Debug, Default)]
+pub(crate) struct TaskCounters(Mutex<Registered>);
+
+#[derive(Debug, Default)]
+struct Registered {
+    source: Option<Arc<Counter>>,
+    inputs: Vec<Arc<ChannelCounters>>,
+    outputs: Vec<Arc<ChannelCounters>>,
+    sinks: Vec<Arc<Counter>>,
+}
+
+impl TaskCounters {
+    pub(crate) fn set_source(&self, records: Arc<Counter>) {
+        self.lock().source = Some(records);
+    }
+
+    pub(crate) fn set_inputs(&self, channels: &[Arc<ChannelCounters>]) {
+        self.lock().inputs = channels.to_vec();
+    }
+
+    pub(crate) fn add_outputs(&self, channels: &[Arc<ChannelCounters>]) {
+        self.lock().outputs.extend_from_slice(channels);
+    }
+
+    pub(crate) fn add_sink(&self, records: Arc<Counter>) {
+        self.lock().sinks.push(records);
+    }
+
+    /// The counters as they now are.
+    pub(crate) fn snapshot(&self, attempt: ExecutionAttemptId) -> (TaskMetrics, Vec<ChannelMetrics>) {
+        let registered = self.lock();
+        let channels: Vec<ChannelMetrics> = registered
+            .outputs
+            .iter()
+            .map(|channel| channel_metrics(channel))
+            .collect();
+        let made = registered.source.iter().map(|source| source.get());
+        let taken = registered.sinks.iter().map(|sink| sink.get());
+        let task = TaskMetrics {
+            attempt,
+            records_in: made.chain(registered.inputs.iter().map(|input| input.records())).sum(),
+            records_out: taken.chain(channels.iter().map(|channel| channel.records)).sum(),
+            bytes_in: registered.inputs.iter().map(|input| network_bytes(input)).sum(),
+            bytes_out: channels.iter().map(|channel| channel.bytes).sum(),
+        };
+        (task, channels)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registered> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn channel_metrics(counters: &ChannelCounters) -> ChannelMetrics {
+    let transport = match counters.transport {
+        ExchangeTransport::Quic => Transport::Quic,
+        ExchangeTransport::Local => Transport::InProcess,
+    };
+    let channel = counters.channel;
+    ChannelMetrics {
+        edge: channel.edge,
+        producer: channel.producer,
+        consumer: channel.consumer,
+        transport,
+        records: counters.records(),
+        bytes: network_bytes(counters),
+    }
+}
+
+fn network_bytes(counters: &ChannelCounters) -> u64 {
+    match counters.transport {
+        ExchangeTransport::Quic => counters.bytes(),
+        ExchangeTransport::Local => 0,
+    }
+}

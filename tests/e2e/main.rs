@@ -1,0 +1,12 @@
+//! End to end: `flinkctl` on hosts with sshd, as an operator uses it, and as the world treats it.
+
+mod cleaning;
+mod counting;
+mod detached;
+mod launcher;
+mod launcher_killed;
+mod losses;
+mod many_hosts;
+mod sessions;
+mod standalone;
+mod user_code;
