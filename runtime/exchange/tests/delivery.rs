@@ -265,7 +265,7 @@ fn a_lone_record_is_due_after_the_buffer_timeout() {
         if signal.take_woken() {
             writer.flush_if_due().unwrap();
         }
-        gate.next(None, &mut |record| {
+        gate.poll_next(&mut |record| {
             received = Some(record);
             Ok::<(), ExchangeError>(())
         })
