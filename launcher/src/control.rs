@@ -1,6 +1,6 @@
 //! The way to a cluster's JobManagers: through an agent on the JobManager's host.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use flink_graph::JobId;
 use flink_jobmanager::archive::ArchivedJob;
@@ -227,11 +227,11 @@ impl Control {
         self.ask(session, &ClientRequest::ListJobs).await.ok()
     }
 
-    /// Archived jobs whose id begins with `prefix`, newest first.
+    /// The ids of archived jobs that begin with `prefix`, newest first.
     ///
     /// # Errors
-    /// When the host does not answer, or a record is damaged.
-    pub(crate) async fn archive(&self, prefix: &str) -> Result<Vec<ArchivedJob>, UserError> {
+    /// When the host does not answer.
+    pub(crate) async fn archived_ids(&self, prefix: &str) -> Result<Vec<JobId>, UserError> {
         let entries = match self.link.agent.list_dir(&self.layout.archive()).await {
             Ok(entries) => entries,
             Err(CallError::Agent {
@@ -240,16 +240,19 @@ impl Control {
             }) => Vec::new(),
             Err(error) => return Err(call_error(error)),
         };
-        let mut jobs = Vec::new();
-        for entry in entries.iter().rev().filter(|entry| {
-            entry.name.ends_with(".json") && entry.name.starts_with(prefix) && !entry.name.starts_with('.')
-        }) {
-            jobs.extend(
-                self.read_record(&format!("{}/{}", self.layout.archive(), entry.name))
-                    .await?,
-            );
-        }
-        Ok(jobs)
+        let ids = entries.iter().rev().filter_map(|entry| {
+            let id = entry.name.strip_suffix(".json")?;
+            id.parse().ok().filter(|_| id.starts_with(prefix))
+        });
+        Ok(ids.collect())
+    }
+
+    /// The record of an archived job; `None` when there is none.
+    ///
+    /// # Errors
+    /// When the host does not answer, or the record is damaged.
+    pub(crate) async fn archived(&self, id: JobId) -> Result<Option<ArchivedJob>, UserError> {
+        self.read_record(&format!("{}/{id}.json", self.layout.archive())).await
     }
 
     /// The one job whose id begins with `prefix`, among live sessions first, then in the archive.
@@ -257,41 +260,34 @@ impl Control {
     /// # Errors
     /// When there is none, or several.
     pub(crate) async fn find_job(&self, prefix: &str) -> Result<FoundJob, UserError> {
-        let (mut found, mut silent) = (Vec::new(), Vec::new());
+        let (mut found, mut silent) = (BTreeMap::new(), Vec::new());
         for session in self.sessions().await? {
             let Some(jobs) = self.jobs(&session.name).await else {
                 silent.push(session.name);
                 continue;
             };
             let matching = jobs.iter().filter(|job| job.id.to_string().starts_with(prefix));
-            found.extend(matching.map(|job| {
-                (
-                    job.id,
-                    FoundJob::Live {
-                        session: Box::new(session.clone()),
-                        id: job.id,
-                    },
-                )
-            }));
+            found.extend(matching.map(|job| (job.id, Some(session.clone()))));
         }
-        for job in self.archive(prefix).await? {
-            let id = job.report.details.summary.id;
-            if id.to_string().starts_with(prefix) && found.iter().all(|(known, _)| *known != id) {
-                found.push((id, FoundJob::Archived(Box::new(job))));
-            }
+        for id in self.archived_ids(prefix).await? {
+            found.entry(id).or_insert(None);
         }
-        match (found.pop(), found.len()) {
-            (Some((_, job)), 0) => Ok(job),
-            (Some(last), _) => {
-                found.push(last);
-                Err(ambiguous(prefix, &found))
-            }
-            (None, _) if !silent.is_empty() => Err(no_answer(&silent)),
-            (None, _) => {
-                let what = format!("there is no job `{prefix}`");
-                Err(UserError::new("job.not-found", ExitCode::NotFound, what).help("flinkctl job list -a"))
-            }
+        if found.len() > 1 {
+            return Err(ambiguous(prefix, found.into_keys()));
         }
+        let job = match found.pop_first() {
+            Some((id, Some(session))) => Some(FoundJob::Live {
+                session: Box::new(session),
+                id,
+            }),
+            Some((id, None)) => self.archived(id).await?.map(Box::new).map(FoundJob::Archived),
+            None if silent.is_empty() => None,
+            None => return Err(no_answer(&silent)),
+        };
+        job.ok_or_else(|| {
+            let what = format!("there is no job `{prefix}`");
+            UserError::new("job.not-found", ExitCode::NotFound, what).help("flinkctl job list -a")
+        })
     }
 
     /// A fresh start-up message.
@@ -316,14 +312,14 @@ pub(crate) fn no_answer(sessions: &[String]) -> UserError {
 }
 
 /// Several jobs have ids that begin alike.
-fn ambiguous(prefix: &str, found: &[(JobId, FoundJob)]) -> UserError {
+fn ambiguous(prefix: &str, mut found: impl ExactSizeIterator<Item = JobId>) -> UserError {
     let what = format!("{} jobs have an id that begins with `{prefix}`", found.len());
     let error = UserError::new("job.ambiguous", ExitCode::Usage, what).help("flinkctl job list -a");
-    let shown = found.iter().take(AMBIGUOUS_SHOWN);
-    let error = shown.fold(error, |error, (id, _)| error.detail(id.to_string()));
-    match found.len().checked_sub(AMBIGUOUS_SHOWN) {
-        Some(more @ 1..) => error.detail(format!("... and {more} more")),
-        _ => error,
+    let shown = found.by_ref().take(AMBIGUOUS_SHOWN);
+    let error = shown.fold(error, |error, id| error.detail(id.to_string()));
+    match found.len() {
+        0 => error,
+        more => error.detail(format!("... and {more} more")),
     }
 }
 
@@ -369,6 +365,24 @@ pub(crate) fn call_error(error: CallError) -> UserError {
         .help("flinkctl session list      flinkctl cluster clean --orphans"),
         AgentError::NotFound { .. } => failed(ExitCode::NotFound, format!("{host} does not have a file")),
         _ => failed(ExitCode::Unreachable, format!("{host} could not do what it was asked")),
+    }
+}
+
+/// A failed call to the agent on one of many hosts.
+pub(crate) fn call_failure(host: &str, error: &CallError) -> HostFailure {
+    HostFailure {
+        host: host.to_owned(),
+        message: call_text(error),
+        hint: None,
+    }
+}
+
+/// What went wrong with a call, without the host's name.
+pub(crate) fn call_text(error: &CallError) -> String {
+    match error {
+        CallError::Agent { error, .. } => error.to_string(),
+        CallError::Lost { reason, .. } => format!("the connection was lost: {reason}"),
+        CallError::Local { path, text } => format!("{path}: {text}"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The hosts of an inventory, ready to be reached: SSH settings, the binary that runs there, one link per host.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Duration};
 
 use flink_rpc::messages::HostFault;
 
@@ -93,6 +93,13 @@ impl Hosts {
         tokio::task::spawn_blocking(move || Self::new(&cluster, None, Some(host)))
             .await
             .map_err(std::io::Error::other)?
+    }
+
+    /// The same, which waits no longer than `limit` for a host to accept a connection.
+    #[must_use]
+    pub(crate) fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.settings.connect_timeout = self.settings.connect_timeout.min(limit);
+        self
     }
 
     fn new(cluster: &Cluster, cache: Option<PathBuf>, here: Option<String>) -> std::io::Result<Self> {

@@ -8,10 +8,11 @@ use tokio::task::JoinSet;
 use crate::{
     agent::{AgentClient, CallError, protocol::AgentError},
     config::{Cluster, Host},
+    control::call_failure,
     error::HostFailure,
     hosts::Hosts,
     process::TaggedProcess,
-    runtime::Layout,
+    runtime::{Layout, tmp},
 };
 
 /// What to end.
@@ -34,6 +35,19 @@ pub(crate) struct Found {
     pub(crate) processes: Vec<TaggedProcess>,
     /// The doomed directories that hold something, relative to the base directory.
     pub(crate) directories: Vec<String>,
+    /// The doomed directories of temporary files.
+    pub(crate) temporary: Vec<TmpDir>,
+}
+
+/// A directory of temporary files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TmpDir {
+    /// `[dirs] tmp` of its host.
+    pub(crate) tmp: String,
+    /// Its name in there.
+    pub(crate) name: String,
+    /// The session whose it is.
+    pub(crate) session: String,
 }
 
 impl Found {
@@ -43,11 +57,10 @@ impl Found {
             .processes
             .iter()
             .filter_map(|process| process.identity.tag.as_deref()?.split('/').nth(1));
-        tags.chain(
-            self.directories
-                .iter()
-                .filter_map(|directory| directory.rsplit('/').next()),
-        )
+        let directories = self.directories.iter();
+        let temporary = self.temporary.iter();
+        tags.chain(directories.filter_map(|directory| directory.rsplit('/').next()))
+            .chain(temporary.map(|directory| directory.session.as_str()))
     }
 }
 
@@ -107,37 +120,55 @@ impl Sweep {
             .await
             .map_err(|error| error.into_failure(&host.name))?;
         let result = async {
-            let found = self.find(&host.name, &link.agent).await?;
+            let mut found = self.find(host, &link.agent).await?;
             if end {
-                self.end(&found, &link.agent).await?;
+                self.end(host, &mut found, &link.agent).await?;
             }
             Ok(found)
         }
         .await
-        .map_err(|error: CallError| HostFailure {
-            host: host.name.clone(),
-            message: error.to_string(),
-            hint: None,
-        });
+        .map_err(|error: CallError| call_failure(&host.name, &error));
         link.hang_up().await;
         result
     }
 
-    async fn find(&self, host: &str, agent: &AgentClient) -> Result<Found, CallError> {
+    async fn find(&self, host: &Host, agent: &AgentClient) -> Result<Found, CallError> {
         let tagged = agent.list_tagged(&format!("{}/", self.cluster)).await?;
         let processes = tagged
             .into_iter()
             .filter(|process| self.dooms_tag(process.identity.tag.as_deref().unwrap_or_default()));
-        let directories = if self.processes_only {
-            Vec::new()
-        } else {
-            self.directories(agent).await?
-        };
-        Ok(Found {
-            host: host.to_owned(),
+        let mut found = Found {
+            host: host.name.clone(),
             processes: processes.collect(),
-            directories,
-        })
+            directories: Vec::new(),
+            temporary: Vec::new(),
+        };
+        self.find_directories(host, &mut found, agent).await?;
+        Ok(found)
+    }
+
+    /// Adds the directories that are not yet among what was found.
+    async fn find_directories(&self, host: &Host, found: &mut Found, agent: &AgentClient) -> Result<(), CallError> {
+        if self.processes_only {
+            return Ok(());
+        }
+        for directory in self.directories(agent).await? {
+            if !found.directories.contains(&directory) {
+                found.directories.push(directory);
+            }
+        }
+        for name in tmp::list(agent, &host.tmp_dir, &self.cluster).await? {
+            let session = tmp::session_of(&self.cluster, &name).unwrap_or_default().to_owned();
+            let directory = TmpDir {
+                tmp: host.tmp_dir.clone(),
+                name,
+                session,
+            };
+            if self.dooms(&directory.session) && !found.temporary.contains(&directory) {
+                found.temporary.push(directory);
+            }
+        }
+        Ok(())
     }
 
     async fn directories(&self, agent: &AgentClient) -> Result<Vec<String>, CallError> {
@@ -157,12 +188,17 @@ impl Sweep {
         Ok(directories)
     }
 
-    async fn end(&self, found: &Found, agent: &AgentClient) -> Result<(), CallError> {
+    async fn end(&self, host: &Host, found: &mut Found, agent: &AgentClient) -> Result<(), CallError> {
         for process in &found.processes {
             agent.stop(process.identity.clone(), self.grace).await?;
         }
+        // At its end a JobManager writes down what became of its detached jobs.
+        self.find_directories(host, found, agent).await?;
         for directory in &found.directories {
             agent.remove_tree(directory).await?;
+        }
+        for directory in &found.temporary {
+            tmp::remove(agent, &directory.tmp, &directory.name).await?;
         }
         Ok(())
     }

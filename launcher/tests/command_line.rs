@@ -133,11 +133,42 @@ fn a_flag_wins_over_a_variable_that_excludes_it() {
         &["job", "run", "--local", "/nonexistent/job"],
         &[("FLINKCTL_DETACH", "1")]
     ));
+    assert!(!conflict(
+        &["job", "run", "--session", "etl", "/nonexistent/job"],
+        &[("FLINKCTL_HOSTS", "tm01"), ("FLINKCTL_DETACH", "1")]
+    ));
+    assert!(!conflict(
+        &["job", "run", "--local", "/nonexistent/job"],
+        &[
+            ("FLINKCTL_HOSTS", "tm01"),
+            ("FLINKCTL_DETACH", "1"),
+            ("FLINKCTL_SESSION", "etl")
+        ]
+    ));
     assert!(conflict(
         &["job", "run", "/nonexistent/job"],
         &[("FLINKCTL_SESSION", "etl"), ("FLINKCTL_LOCAL", "1")]
     ));
+    assert!(conflict(
+        &["job", "run", "-H", "tm01", "/nonexistent/job"],
+        &[("FLINKCTL_SESSION", "etl")]
+    ));
     assert!(conflict(&["job", "run", "--local", "-d", "/nonexistent/job"], &[]));
+}
+
+#[test]
+fn what_would_have_no_effect_is_refused() {
+    for args in [
+        &["--session", "etl", "-D", "taskmanager.max=1"][..],
+        &["--session", "etl", "-H", "tm01"],
+        &["--session", "etl", "--exclude", "tm01"],
+        &["--local", "-D", "taskmanager.max=1"],
+        &["--local", "-H", "tm01"],
+    ] {
+        let output = flinkctl(&[&["job", "run"], args, &["/nonexistent/job"]].concat(), &[]);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains("cannot be used with"), "{}", stderr(&output));
+    }
 }
 
 #[test]

@@ -50,11 +50,13 @@ start() {
     find_running && die "a $role runs already (pid $pid)"
     (umask 077 && mkdir -p "$run_dir") || die "cannot make $run_dir"
     log=$run_dir/$role.log
+    # Not for everything: what jobs write has the umask of whoever calls this script.
+    (umask 077 && : >>"$log") || die "cannot write $log"
     before_start "$@"
     setsid "$flinkctl" "$role" "$@" </dev/null >>"$log" 2>&1 &
     pid=$!
     started=$(start_time "$pid")
-    echo "$pid $started" >"$run_dir/$role.pid"
+    (umask 077 && echo "$pid $started" >"$run_dir/$role.pid")
     wait_for 60 started_or_gone || die "the $role is not up after 60 s; see $log"
     gone && {
         tail -n 20 "$log" >&2

@@ -115,12 +115,19 @@ fn ports_that_are_taken() {
         let says = [
             "h1: UDP port 7777 is taken",
             "--> h1",
-            "0.0.0.0:7777 is taken by another process",
+            "by pid ",
+            " `python3 -c import socket",
             "rpc_port = 0",
         ];
         refused(with("jobmanager.rpc_port=7777"), 8, "port.in-use", &says);
         let output = bed.flinkctl(["session", "start", "s", "-d", "-D", "jobmanager.rpc_port=7777"]);
         refused(output, 8, "port.in-use", &says);
+        let at = ["-d", "-D", "jobmanager.rpc_port=7778"];
+        let start = |name: &str| bed.flinkctl([&["session", "start", name], &at[..]].concat());
+        start("first").fine();
+        let says = ["of session \"first\"", "flinkctl session stop first"];
+        refused(start("second"), 8, "port.in-use", &says);
+        bed.flinkctl(["session", "stop", "first"]).fine();
         let says = [
             "on h1",
             "no free UDP port in 7777-7777",

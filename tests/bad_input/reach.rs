@@ -196,6 +196,24 @@ fn host_keys_that_changed_or_are_unknown() {
 }
 
 #[test]
+fn commands_that_cannot_be_run_on_hosts() {
+    in_testbed(&on_hosts(2), |bed| {
+        let output = bed.flinkctl(["cluster", "exec", "--", "nosuch"]).exits(125);
+        let says = [
+            "error[exec.failed]",
+            "2 hosts (h1, h2): start nosuch: No such file or directory",
+        ];
+        let output = output.reports(&says);
+        assert!(!output.stderr.contains("h1: h1"), "{}", output.everything());
+        let latin1 = std::os::unix::ffi::OsStrExt::from_bytes(b"caf\xe9");
+        let words = ["cluster", "exec", "--", "cat"].map(std::ffi::OsStr::new);
+        let output = bed.flinkctl(words.into_iter().chain([latin1]));
+        refused(output, 2, "usage", &["not UTF-8", "\"caf\\xE9\""]);
+        bed.nothing_left(PATIENCE, Traces::None);
+    });
+}
+
+#[test]
 fn other_commands_say_which_hosts_failed_too() {
     in_testbed(&on_hosts(2), |bed| {
         let inventory = without_sshd(bed, "10.77.0.2");

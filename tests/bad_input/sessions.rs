@@ -25,6 +25,20 @@ fn sessions_that_do_not_exist() {
 }
 
 #[test]
+fn what_a_session_was_started_with_cannot_be_changed_by_a_job() {
+    in_testbed(&on_hosts(1).or_sshds(), |bed| {
+        let wordcount = bed.wordcount();
+        for target in [&["--session", "etl"][..], &["--local"]] {
+            for option in [&["-D", "taskmanager.max=1"][..], &["-H", "h1"], &["--exclude", "h1"]] {
+                let args = [&["job", "run"], target, option, &[&wordcount]].concat();
+                let output = bed.flinkctl(args).exits(2);
+                let _output = output.reports(&["error: the argument '--", "cannot be used with '-"]);
+            }
+        }
+    });
+}
+
+#[test]
 fn sessions_that_exist() {
     in_testbed(&on_hosts(1), |bed| {
         bed.flinkctl(["session", "start", "etl", "-d"]).fine();

@@ -110,6 +110,7 @@ fn a_session_with_a_job() {
         show(bed, "session_list", &["session", "list"]);
         show(bed, "session_list_wide", &["session", "list", "-o", "wide"]);
         show(bed, "session_status", &["session", "status", "etl"]);
+        show(bed, "session_status_json", &["session", "status", "etl", "-o", "json"]);
         show(bed, "job_list_all", &["job", "list", "-a"]);
         show(bed, "job_list_all_json", &["job", "list", "-a", "-o", "json"]);
         show(bed, "job_status", &["job", "status", &id]);

@@ -75,6 +75,29 @@ fn clean_ends_orphans_and_spares_the_living() {
     });
 }
 
+#[test]
+fn clean_all_leaves_no_record_of_what_it_ended() {
+    in_testbed(&on_hosts(2), |bed| {
+        let run = [
+            "job",
+            "run",
+            "-d",
+            "-o",
+            "name",
+            &bed.misbehave(),
+            "--",
+            "--print",
+            "--source-ms",
+            "5",
+        ];
+        let id = bed.flinkctl(run).fine().word();
+        bed.wait_for_job(&id, "RUNNING");
+        let _all = bed.flinkctl(["cluster", "clean", "--all", "--yes"]).fine();
+        bed.nothing_left(Duration::from_secs(2), Traces::None);
+        let _forgotten = bed.flinkctl(["job", "status", &id]).exits(9);
+    });
+}
+
 /// A session with TaskManagers on all hosts and no JobManager. The TaskManagers would wait a minute for one.
 fn session_without_job_manager(bed: &Bed, name: &str) {
     let _up = bed.flinkctl(["session", "start", name, "-d"]).fine();

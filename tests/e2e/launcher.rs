@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use flink_tests::{Bed, Command, PATIENCE, Running, Signal, Traces, in_testbed, on_hosts};
+use flink_tests::{Bed, Command, PATIENCE, Running, Signal, Traces, in_testbed, on_hosts, wait_until};
 
 #[test]
 fn ctrl_c_cancels_and_tears_down() {
@@ -44,6 +44,52 @@ fn a_closed_standard_output_cancels_quietly() {
         assert_eq!(last, Some("0 0"), "{}", run.everything());
         assert!(!run.stderr.contains("error["), "{}", run.everything());
         bed.nothing_left(Duration::from_secs(2), Traces::None);
+    });
+}
+
+#[test]
+fn while_connecting_ctrl_c_and_sigterm_end_every_command() {
+    in_testbed(&on_hosts(2), |bed| {
+        let program = bed.misbehave();
+        bed.power_off("h1");
+        for signal in [Signal::INT, Signal::TERM] {
+            for args in [
+                &["job", "run", &program][..],
+                &["job", "run", "-d", &program],
+                &["job", "run", "--session", "etl", &program],
+                &["session", "start", "etl"],
+                &["session", "start", "etl", "-d"],
+                &["session", "stop", "etl"],
+                &["cluster", "check"],
+                &["cluster", "exec", "--", "true"],
+                &["cluster", "clean", "--yes"],
+            ] {
+                let command = bed.start(args);
+                wait_until(PATIENCE, "it connects", || {
+                    let processes = bed.processes("ops");
+                    processes.iter().any(|process| process.name == "ssh").then_some(())
+                });
+                command.signal(signal);
+                let output = command
+                    .wait()
+                    .exits(130)
+                    .reports(&["error[interrupted]: interrupted before "]);
+                assert!(output.took < Duration::from_secs(5), "{}", output.everything());
+                bed.nothing_left_on(&["h2"], Duration::from_secs(2), Traces::None);
+            }
+        }
+    });
+}
+
+#[test]
+fn an_interrupted_exec_ends_what_it_started() {
+    in_testbed(&on_hosts(2), |bed| {
+        let mut exec = bed.start(["cluster", "exec", "--", "sh", "-c", "echo here; sleep 1000"]);
+        exec.says("h1: here");
+        exec.says("h2: here");
+        exec.signal(Signal::INT);
+        let _output = exec.wait().exits(130).reports(&["error[interrupted]"]);
+        bed.nothing_left(Duration::from_secs(3), Traces::None);
     });
 }
 

@@ -82,6 +82,9 @@ fn an_attached_job_on_a_dead_host_comes_to_its_end() {
             "error[job.failed]",
             "--> on h2",
             "the TaskManager is lost: no sign of life for 3s",
+            "the job has ended; 1 TaskManager could not be verified to be gone",
+            "h2: ",
+            "help: flinkctl cluster clean --orphans",
         ]);
         bed.nothing_left_on(&["h1", "h3"], Duration::from_secs(2), Traces::None);
     });

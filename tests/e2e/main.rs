@@ -1,5 +1,6 @@
 //! End to end: `flinkctl` on hosts with sshd, as an operator uses it, and as the world treats it.
 
+mod checking;
 mod cleaning;
 mod counting;
 mod detached;
@@ -7,6 +8,8 @@ mod launcher;
 mod launcher_killed;
 mod losses;
 mod many_hosts;
+mod packages;
 mod sessions;
 mod standalone;
+mod temporary_files;
 mod user_code;

@@ -44,21 +44,8 @@ fn jobs_run_on_hand_started_processes() {
             .flinkctl(["job", "run", "--session", "hand", "-p", "4", &bed.wordcount()])
             .fine();
         assert_eq!(read_counts(&run.stdout).len(), 47);
-        let short = [
-            "job",
-            "run",
-            "--session",
-            "hand",
-            "-p",
-            "5",
-            "--slot-timeout",
-            "1s",
-            &bed.wordcount(),
-        ];
-        let _short = bed
-            .flinkctl(short)
-            .exits(4)
-            .reports(&["error[slots.insufficient]", "needs 5 slots"]);
+        keeps_a_detached_job_to_itself(bed);
+        is_short_of_slots(bed);
         let _stopped = bed.flinkctl(["session", "stop", "hand"]).fine();
         let _ended = jobmanager.wait().fine();
         for manager in managers {
@@ -67,6 +54,27 @@ fn jobs_run_on_hand_started_processes() {
         assert!(fs::metadata(&join).is_err(), "the join file is of no use any more");
         bed.nothing_left(Duration::from_secs(2), Traces::Archive);
     });
+}
+
+/// The record and the output of a detached job are nobody else's business, whatever the umask was.
+fn keeps_a_detached_job_to_itself(bed: &Bed) {
+    let run = ["job", "run", "--session", "hand", "-d", "-o", "name", &bed.wordcount()];
+    let id = bed.flinkctl(run).fine().word();
+    let _finished = bed.flinkctl(["job", "wait", &id]).fine();
+    let open = "umask; find /root/.local/share/flinkctl -perm /077";
+    for host in ["h1", "h2"] {
+        assert_eq!(bed.exec(host, &["sh", "-c", open]).fine().word(), "0022");
+    }
+}
+
+fn is_short_of_slots(bed: &Bed) {
+    let run = ["job", "run", "--session", "hand", "-p", "5", "--slot-timeout", "1s"];
+    let short = bed.flinkctl(run.iter().copied().chain([bed.wordcount().as_str()]));
+    let _why = short.exits(4).reports(&[
+        "error[slots.insufficient]",
+        "needs 5 slots",
+        "help: -p 4, or start more TaskManagers: flinkctl taskmanager --join FILE",
+    ]);
 }
 
 #[test]

@@ -18,22 +18,25 @@ const ABANDONED: Duration = Duration::from_secs(24 * 3600);
 /// Every temporary file of an upload has this prefix, also those of the bootstrap script.
 const INCOMING: &str = ".incoming.";
 
-pub(super) fn directory(base: &Path) -> PathBuf {
+fn directory(base: &Path) -> PathBuf {
     base.join("blobs/sha256")
 }
 
-pub(super) fn path(base: &Path, digest: BlobDigest) -> PathBuf {
+fn path(base: &Path, digest: BlobDigest) -> PathBuf {
     directory(base).join(digest.to_string())
 }
 
-pub(super) fn present(base: &Path, digests: &[BlobDigest]) -> Reply {
-    let there =
-        |digest: &BlobDigest| fs::metadata(path(base, *digest)).is_ok_and(|file| file.is_file() && file.len() > 0);
-    Reply::Present(digests.iter().map(there).collect())
+/// Which blobs are there: regular files of their full size. One that a power failure cut is sent again, and then replaced.
+pub(super) fn present(base: &Path, blobs: &[(BlobDigest, u64)]) -> Reply {
+    let there = |&(digest, size): &(BlobDigest, u64)| {
+        fs::symlink_metadata(path(base, digest)).is_ok_and(|file| file.is_file() && file.len() == size)
+    };
+    Reply::Present(blobs.iter().map(there).collect())
 }
 
 /// Stores the bytes that arrive on `data`. Under its final name the blob appears only when complete and verified; otherwise
-/// nothing stays. No fsync: a blob that a power failure cut has another size, is not taken for present, and is sent again.
+/// nothing stays; what was there under its name is replaced. No fsync: a blob that a power failure cut has another size, is not
+/// taken for present, and is sent again.
 pub(super) fn put(
     base: &Path,
     digest: BlobDigest,
@@ -71,6 +74,10 @@ pub(super) fn put(
     file.as_file()
         .set_permissions(Permissions::from_mode(0o500))
         .map_err(file_error)?;
+    if fs::symlink_metadata(&target).is_ok_and(|there| there.is_dir()) {
+        // Nothing of ours; a file cannot be renamed over it.
+        fs::remove_dir_all(&target).map_err(file_error)?;
+    }
     file.persist(&target).map_err(|error| file_error(error.error))?;
     Ok(Reply::Done)
 }
@@ -113,16 +120,38 @@ mod tests {
     fn a_complete_blob_is_stored_executable() {
         let base = tempfile::tempdir().expect("tempdir");
         let digest = BlobDigest(Sha256::digest(b"hello world").into());
-        assert_eq!(present(base.path(), &[digest]), Reply::Present(vec![false]));
+        assert_eq!(present(base.path(), &[(digest, 11)]), Reply::Present(vec![false]));
         store(base.path(), digest, 11, &[b"hello ", b"world"]).expect("stores");
         store(base.path(), digest, 11, &[b"hello world"]).expect("stores again");
-        assert_eq!(present(base.path(), &[digest]), Reply::Present(vec![true]));
+        assert_eq!(present(base.path(), &[(digest, 11)]), Reply::Present(vec![true]));
         let mode = fs::metadata(path(base.path(), digest))
             .expect("stat")
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o500);
         assert_eq!(names(base.path()), 1);
+    }
+
+    #[test]
+    fn what_is_wrong_under_a_blobs_name_is_missing_and_replaced() {
+        let base = tempfile::tempdir().expect("tempdir");
+        let digest = BlobDigest(Sha256::digest(b"hello world").into());
+        let target = path(base.path(), digest);
+        let spoil: [fn(&Path) -> io::Result<()>; 4] = [
+            |path| fs::write(path, b"hello"),
+            |path| fs::write(path, b""),
+            |path| fs::create_dir(path).and_then(|()| fs::write(path.join("x"), b"")),
+            |path| std::os::unix::fs::symlink("/etc/hostname", path),
+        ];
+        for spoil in spoil {
+            fs::create_dir_all(directory(base.path())).expect("makes");
+            spoil(&target).expect("spoils");
+            assert_eq!(present(base.path(), &[(digest, 11)]), Reply::Present(vec![false]));
+            store(base.path(), digest, 11, &[b"hello world"]).expect("stores");
+            assert_eq!(present(base.path(), &[(digest, 11)]), Reply::Present(vec![true]));
+            assert_eq!(fs::read(&target).expect("reads"), b"hello world");
+            fs::remove_dir_all(directory(base.path())).expect("removes");
+        }
     }
 
     #[test]

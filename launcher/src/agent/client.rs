@@ -1,5 +1,6 @@
 //! The caller's end of an agent: typed calls over one bootstrap channel, several at a time.
 
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,13 +10,13 @@ use flink_rpc::messages::BlobDigest;
 use flink_rpc::{FrameReader, FrameWriter};
 use thiserror::Error;
 use tokio::io::AsyncReadExt;
-use tokio::sync::{Semaphore, SemaphorePermit, mpsc, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::protocol::{
-    AgentError, Bytes, DirEntry, Downstream, ExecSpec, Exit, Hello, HostFacts, LaunchOutcome, LaunchSpec, MAX_CALLS,
-    MAX_CHUNK, Output, PROTOCOL, ProbeRequest, Reply, Request, Upstream,
+    AgentError, Bytes, DirEntry, Downstream, Exit, Hello, HostFacts, LaunchOutcome, LaunchSpec, MAX_CALLS, MAX_CHUNK,
+    Output, PROTOCOL, ProbeRequest, Reply, Request, Upstream,
 };
 use super::wire::{Calls, Event, lock, receive, transmit};
 use crate::process::{ProcessIdentity, StopOutcome, TaggedProcess};
@@ -73,6 +74,7 @@ impl CallError {
 #[derive(Debug)]
 struct Shared {
     host: String,
+    noise: Option<String>,
     hello: Hello,
     next: AtomicU32,
     permits: Semaphore,
@@ -86,7 +88,6 @@ struct Shared {
 pub struct AgentClient {
     shared: Arc<Shared>,
     outgoing: mpsc::Sender<Upstream>,
-    lost: watch::Receiver<Option<String>>,
     reading: JoinHandle<()>,
     writing: JoinHandle<()>,
 }
@@ -98,6 +99,7 @@ impl AgentClient {
             reader,
             writer,
             mut stderr,
+            noise,
         } = program;
         let mut reader = FrameReader::new(reader);
         let hello = match timeout(TURN, reader.next()).await {
@@ -116,19 +118,18 @@ impl AgentClient {
         };
         let calls = Arc::new(Mutex::new(Calls::default()));
         let (outgoing, queue) = mpsc::channel(OUTGOING);
-        let (ended, lost) = watch::channel(None);
-        let reading = tokio::spawn(receive(reader, stderr, calls.clone(), ended));
+        let reading = tokio::spawn(receive(reader, stderr, calls.clone()));
         let writing = tokio::spawn(transmit(queue, FrameWriter::new(writer)));
         Ok(Self {
             shared: Arc::new(Shared {
                 host,
+                noise,
                 hello,
                 next: AtomicU32::new(1),
                 permits: Semaphore::new(MAX_CALLS),
                 calls,
             }),
             outgoing,
-            lost,
             reading,
             writing,
         })
@@ -138,6 +139,12 @@ impl AgentClient {
     #[must_use]
     pub fn host(&self) -> &str {
         &self.shared.host
+    }
+
+    /// The first line that the host's login files printed before the agent could be started.
+    #[must_use]
+    pub fn noise(&self) -> Option<&str> {
+        self.shared.noise.as_deref()
     }
 
     /// What the agent said about itself.
@@ -157,12 +164,12 @@ impl AgentClient {
         }
     }
 
-    /// For each digest, whether the host has the blob.
+    /// For each digest, whether the host has the blob, a file of this size in bytes. A cut one counts as missing: it is stored anew.
     ///
     /// # Errors
     /// See [`CallError`].
-    pub async fn has_blobs(&self, digests: Vec<BlobDigest>) -> Result<Vec<bool>, CallError> {
-        match self.call(Request::HasBlobs(digests)).await? {
+    pub async fn has_blobs(&self, blobs: Vec<(BlobDigest, u64)>) -> Result<Vec<bool>, CallError> {
+        match self.call(Request::HasBlobs(blobs)).await? {
             Reply::Present(present) => Ok(present),
             other => Err(self.unexpected(&other)),
         }
@@ -226,17 +233,6 @@ impl AgentClient {
     pub async fn launch(&self, spec: LaunchSpec) -> Result<LaunchOutcome, CallError> {
         match self.call(Request::Launch(spec)).await? {
             Reply::Launched(outcome) => Ok(outcome),
-            other => Err(self.unexpected(&other)),
-        }
-    }
-
-    /// Sends a signal to exactly this process; whether it was there to get it.
-    ///
-    /// # Errors
-    /// See [`CallError`].
-    pub async fn signal(&self, identity: ProcessIdentity, number: i32) -> Result<bool, CallError> {
-        match self.call(Request::Signal(identity, number)).await? {
-            Reply::Signalled(there) => Ok(there),
             other => Err(self.unexpected(&other)),
         }
     }
@@ -314,15 +310,6 @@ impl AgentClient {
         }
     }
 
-    /// Creates or replaces a file below the base directory atomically.
-    ///
-    /// # Errors
-    /// See [`CallError`].
-    pub async fn write_file(&self, path: &str, mode: u32, content: Vec<u8>) -> Result<(), CallError> {
-        let (path, content) = (path.to_owned(), Bytes(content));
-        self.done(Request::WriteFile { path, mode, content }).await
-    }
-
     /// Removes a file or directory tree below the base directory. Nothing there is no error.
     ///
     /// # Errors
@@ -346,28 +333,24 @@ impl AgentClient {
         Ok(AgentLock { client: self, path })
     }
 
-    /// Runs a command in the login user's home directory. Dropping the future kills it.
+    /// Runs a program with its arguments in the login user's home directory. Dropping what it returns kills the program.
     ///
     /// # Errors
-    /// See [`CallError`]; a command that fails is no error.
-    pub async fn exec(&self, spec: ExecSpec, mut output: impl FnMut(Output, &[u8])) -> Result<Exit, CallError> {
-        let mut call = self.start(Request::Exec(spec)).await?;
-        loop {
-            let event = call.events.recv().await;
-            match call.take(event)? {
-                Event::Output(stream, bytes) => output(stream, &bytes),
-                Event::Reply(Ok(Reply::Exited(exit))) => return Ok(exit),
-                Event::Reply(Ok(other)) => return Err(self.unexpected(&other)),
-                Event::Reply(Err(error)) => return Err(self.agent_error(error)),
-            }
-        }
+    /// See [`CallError`].
+    pub async fn exec(&self, words: Vec<String>) -> Result<RunningCommand<'_>, CallError> {
+        let call = self.start(Request::Exec(words)).await?;
+        Ok(RunningCommand { call })
     }
 
-    /// Waits until the channel has ended and says what was heard last. An idle caller learns of a lost host here.
-    pub async fn lost(&self) -> String {
-        let mut lost = self.lost.clone();
-        let reason = lost.wait_for(Option::is_some).await;
-        reason.ok().and_then(|reason| reason.clone()).unwrap_or_default()
+    /// The addresses of names, as processes on the host find them, or why there is none.
+    ///
+    /// # Errors
+    /// See [`CallError`].
+    pub async fn resolve(&self, names: Vec<String>) -> Result<Vec<Result<IpAddr, String>>, CallError> {
+        match self.call(Request::Resolve(names)).await? {
+            Reply::Resolved(addresses) => Ok(addresses),
+            other => Err(self.unexpected(&other)),
+        }
     }
 
     /// Ends the agent and waits until it is gone from the host, at most 20 seconds. Locks are released.
@@ -419,7 +402,7 @@ impl AgentClient {
         Ok(call)
     }
 
-    async fn send(&self, message: Upstream) -> Result<(), CallError> {
+    pub(super) async fn send(&self, message: Upstream) -> Result<(), CallError> {
         self.outgoing.send(message).await.map_err(|_closed| {
             let reason = lock(&self.shared.calls).lost.clone();
             self.shared.lost(reason.as_deref().unwrap_or("the channel was closed"))
@@ -472,10 +455,41 @@ impl AgentLock<'_> {
     }
 }
 
+/// A program that runs on the host.
+#[derive(Debug)]
+pub struct RunningCommand<'a> {
+    call: Call<'a>,
+}
+
+/// What comes of a program.
+#[derive(Debug)]
+pub enum CommandEvent {
+    /// It printed this. While it is not taken, the program is held up.
+    Output(Output, Vec<u8>),
+    /// It has ended; nothing follows.
+    Exited(Exit),
+}
+
+impl RunningCommand<'_> {
+    /// What comes next. Cancel safe.
+    ///
+    /// # Errors
+    /// See [`CallError`]; a program that fails is no error.
+    pub async fn next(&mut self) -> Result<CommandEvent, CallError> {
+        match self.call.next().await? {
+            Event::Output(stream, bytes) => Ok(CommandEvent::Output(stream, bytes)),
+            Event::Reply(Ok(Reply::Exited(exit))) => Ok(CommandEvent::Exited(exit)),
+            Event::Reply(Ok(other)) => Err(self.call.client.unexpected(&other)),
+            Event::Reply(Err(error)) => Err(self.call.client.agent_error(error)),
+        }
+    }
+}
+
 /// A call in flight; cancelled when dropped before its end.
 #[derive(Debug)]
 pub(super) struct Call<'a> {
-    id: u32,
+    /// Its id.
+    pub(super) id: u32,
     events: mpsc::Receiver<Event>,
     ended: bool,
     client: &'a AgentClient,

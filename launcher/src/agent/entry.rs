@@ -1,4 +1,5 @@
-//! The ways into `flinkctl agent`: serve a channel, become a detached process, become a child that dies with its parent.
+//! The ways into `flinkctl agent`: serve a channel, become a detached process, become a child that dies with its parent, try
+//! logins.
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use super::{detach, server, stdio};
+use crate::runtime;
 
 /// The hidden sub-command, argument 1.
 pub const AGENT: &str = "agent";
@@ -19,6 +21,9 @@ pub(crate) const SERVE: &str = "serve";
 pub(crate) const DETACH: &str = "detach";
 /// `agent tether PPID PROGRAM ARGS...`: becomes a program that gets SIGTERM when the process PPID ends.
 pub(crate) const TETHER: &str = "tether";
+
+/// `agent reach`: tries the logins that a JobManager of this host needs.
+pub(crate) const REACH: &str = "reach";
 
 /// How long the agent may take to undo what is unfinished when its channel has ended.
 const UNDO_LIMIT: Duration = Duration::from_secs(2);
@@ -38,6 +43,7 @@ pub fn entry(arguments: impl IntoIterator<Item = OsString>) -> Option<ExitCode> 
         Some(SERVE) => serve(arguments.next().map(PathBuf::from)),
         Some(DETACH) => detach::become_detached(),
         Some(TETHER) => tether(arguments),
+        Some(REACH) => runtime::reach().map_err(|error| format!("{error:#}")),
         _ => Err("this command is for flinkctl's own use".to_owned()),
     };
     Some(result.map_or_else(

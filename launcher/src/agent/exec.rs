@@ -9,7 +9,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
-use super::protocol::{AgentError, Bytes, Downstream, ExecSpec, Output, Reply};
+use super::protocol::{AgentError, Bytes, Downstream, Output, Reply};
 use super::server::Call;
 use crate::process::TAG_VARIABLE;
 
@@ -19,20 +19,14 @@ const PIECE: usize = 32 << 10;
 const DRAIN: Duration = Duration::from_millis(500);
 
 /// Runs a command in the user's home directory with no input. Dropping the future kills its process group.
-pub(super) async fn exec(spec: ExecSpec, call: Call) -> Result<Reply, AgentError> {
-    let (program, args) = match spec {
-        ExecSpec::Argv(mut argv) => {
-            if argv.is_empty() {
-                return Err(AgentError::BadRequest("no command".to_owned()));
-            }
-            let program = argv.remove(0);
-            (program, argv)
-        }
-        ExecSpec::Shell(text) => ("sh".to_owned(), vec!["-c".to_owned(), text]),
+pub(super) async fn exec(words: Vec<String>, call: Call) -> Result<Reply, AgentError> {
+    let mut words = words.into_iter();
+    let Some(program) = words.next() else {
+        return Err(AgentError::BadRequest("no command".to_owned()));
     };
     let mut command = Command::new(&program);
     command
-        .args(args)
+        .args(words)
         .env_remove(TAG_VARIABLE)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -1,8 +1,8 @@
 //! Files below the base directory: session records and logs.
 
-use std::fs::{self, Permissions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::fs;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
@@ -10,8 +10,6 @@ use super::protocol::{AgentError, Bytes, DirEntry, MAX_CHUNK, Reply};
 
 /// Most entries of a directory that are returned.
 const MAX_ENTRIES: usize = 10_000;
-/// Longest content of [`write`], in bytes.
-const MAX_CONTENT: usize = 1 << 20;
 
 /// A path below the base directory; anything that could leave it is refused.
 pub(super) fn below(base: &Path, path: &str) -> Result<PathBuf, AgentError> {
@@ -74,26 +72,6 @@ pub(super) fn list(base: &Path, path: &str) -> Result<Reply, AgentError> {
         .collect();
     names.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(Reply::Entries(names))
-}
-
-/// A reader never sees a half-written file, and after a power failure the old or the new one is there.
-pub(super) fn write(base: &Path, path: &str, mode: u32, content: &[u8]) -> Result<Reply, AgentError> {
-    let target = below(base, path)?;
-    if content.len() > MAX_CONTENT {
-        return Err(AgentError::BadRequest(format!("{path}: longer than 1 MiB")));
-    }
-    let file_error = |error: io::Error| AgentError::file(target.display(), &error);
-    let directory = target.parent().unwrap_or(base);
-    make_directory(directory)?;
-    let mut file = tempfile::Builder::new()
-        .prefix(".incoming.")
-        .permissions(Permissions::from_mode(mode & 0o777))
-        .tempfile_in(directory)
-        .map_err(file_error)?;
-    file.write_all(content).map_err(file_error)?;
-    file.as_file().sync_all().map_err(file_error)?;
-    file.persist(&target).map_err(|error| file_error(error.error))?;
-    Ok(Reply::Done)
 }
 
 /// Removes a file or a tree, and then the directories above it that are empty. What is not there counts as removed.
@@ -166,11 +144,11 @@ mod tests {
     }
 
     #[test]
-    fn files_are_written_whole_listed_read_and_removed() {
+    fn files_are_listed_read_and_removed() {
         let base = tempfile::tempdir().expect("tempdir");
         let path = "clusters/a b/session.json";
-        write(base.path(), path, 0o600, b"first").expect("writes");
-        write(base.path(), path, 0o600, b"second").expect("replaces");
+        make_directory(&base.path().join("clusters/a b")).expect("makes");
+        fs::write(base.path().join(path), b"second").expect("writes");
         let Ok(Reply::Bytes { bytes, size }) = read(base.path(), path, 1, 3) else {
             panic!("reads");
         };
@@ -178,9 +156,7 @@ mod tests {
         let Ok(Reply::Entries(entries)) = list(base.path(), "clusters/a b") else {
             panic!("lists");
         };
-        assert_eq!(entries.len(), 1, "no temporary file is left: {entries:?}");
-        let mode = fs::metadata(base.path().join(path)).expect("stat").permissions().mode();
-        assert_eq!(mode & 0o777, 0o600);
+        assert_eq!(entries.len(), 1, "{entries:?}");
         remove(base.path(), "clusters").expect("removes");
         remove(base.path(), "clusters").expect("nothing to remove");
         assert!(matches!(

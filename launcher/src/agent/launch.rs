@@ -11,7 +11,6 @@ use tokio::net::UnixStream;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use super::blobs;
 use super::detach::DetachSpec;
 use super::entry::{AGENT, DETACH};
 use super::files::{make_directory, remove_empty_parents, resolve, tail};
@@ -82,7 +81,6 @@ pub(super) async fn launch(base: &Path, spec: LaunchSpec) -> Result<LaunchOutcom
 fn program_path(base: &Path, program: &Program) -> Result<PathBuf, AgentError> {
     match program {
         Program::Flinkctl => std::env::current_exe().map_err(|error| AgentError::file("/proc/self/exe", &error)),
-        Program::Blob(digest) => Ok(blobs::path(base, *digest)),
         Program::Path(path) => Ok(resolve(base, path)),
     }
 }
@@ -91,7 +89,7 @@ fn program_path(base: &Path, program: &Program) -> Result<PathBuf, AgentError> {
 fn process_name(program: &Program, path: &Path) -> String {
     match program {
         Program::Flinkctl => "flinkctl".to_owned(),
-        Program::Blob(_) | Program::Path(_) => path.display().to_string(),
+        Program::Path(_) => path.display().to_string(),
     }
 }
 

@@ -13,18 +13,21 @@ mod files;
 mod jobmanager;
 mod launch;
 mod locks;
+pub mod mesh;
 mod probe;
 pub mod protocol;
+mod resolve;
 mod server;
 mod stdio;
 mod wire;
 
 mod replies;
 
-pub use client::{AgentClient, AgentLock, CallError};
+pub use client::{AgentClient, AgentLock, CallError, CommandEvent, RunningCommand};
 pub use entry::{AGENT, entry};
 pub(crate) use replies::{ClientError, Replies};
 pub use stdio::{ChannelReader, ChannelWriter, channel};
 
-pub(crate) use entry::{SERVE, TETHER};
+pub(crate) use entry::{REACH, SERVE, TETHER};
 pub(crate) use files::remove_empty_parents;
+pub(crate) use resolve::one as resolve;

@@ -6,12 +6,14 @@
 
 use std::fmt;
 use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use flink_rpc::messages::BlobDigest;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use thiserror::Error;
 
+use super::mesh::MeshSpec;
 use crate::process::{ProcessIdentity, StopOutcome, TaggedProcess};
 
 /// The protocol's version, compared in [`Hello`].
@@ -65,7 +67,7 @@ impl<'de> Deserialize<'de> for Bytes {
 pub enum Upstream {
     /// A new call under an id that is not in use.
     Call(u32, Request),
-    /// A further piece of the bytes that belong to a call ([`Request::PutBlob`]).
+    /// A further piece of the bytes that belong to a call ([`Request::PutBlob`], [`Request::Mesh`]).
     Data(u32, Bytes),
     /// The call's bytes are complete.
     End(u32),
@@ -80,7 +82,7 @@ pub enum Upstream {
 pub enum Downstream {
     /// The agent's first frame.
     Hello(Hello),
-    /// Output of a call that is still running ([`Request::Exec`]).
+    /// Output of a call that is still running ([`Request::Exec`], [`Request::Mesh`]).
     Output(u32, Output, Bytes),
     /// The end of a call.
     Reply(u32, Result<Reply, AgentError>),
@@ -112,8 +114,8 @@ pub enum Output {
 pub enum Request {
     /// The host's facts.
     Probe(ProbeRequest),
-    /// Which of these blobs are present. Answer: [`Reply::Present`].
-    HasBlobs(Vec<BlobDigest>),
+    /// Which of these blobs, of these sizes in bytes, are present. Answer: [`Reply::Present`].
+    HasBlobs(Vec<(BlobDigest, u64)>),
     /// Stores a blob; its bytes follow as [`Upstream::Data`] and [`Upstream::End`].
     PutBlob {
         /// The blob's name, verified before it becomes visible.
@@ -123,8 +125,6 @@ pub enum Request {
     },
     /// Starts a detached process. Answer: [`Reply::Launched`].
     Launch(LaunchSpec),
-    /// Sends one signal. Answer: [`Reply::Signalled`].
-    Signal(ProcessIdentity, i32),
     /// Ends a process and its session. Answer: [`Reply::Stopped`].
     Stop(ProcessIdentity, Duration),
     /// Processes whose tag starts with the text. Answer: [`Reply::Processes`].
@@ -140,15 +140,6 @@ pub enum Request {
     },
     /// Lists a directory, at most 10 000 entries. Answer: [`Reply::Entries`].
     ListDir(String),
-    /// Creates or replaces a file atomically; directories above it are made.
-    WriteFile {
-        /// The file.
-        path: String,
-        /// Permission bits.
-        mode: u32,
-        /// The new content, at most 1 MiB.
-        content: Bytes,
-    },
     /// Removes a file or a directory with all that is in it. Nothing there is no error.
     RemoveTree(String),
     /// Takes an exclusive lock that lasts until [`Request::Unlock`] or the end of the channel.
@@ -162,8 +153,9 @@ pub enum Request {
     },
     /// Releases a lock of this channel.
     Unlock(String),
-    /// Runs a command attached: output streams back, and the command is killed when the call is cancelled or the channel ends.
-    Exec(ExecSpec),
+    /// Runs a command attached, given with its arguments, no shell between: output streams back, and the command is killed when
+    /// the call is cancelled or the channel ends.
+    Exec(Vec<String>),
     /// Makes a call to a session's JobManager; its replies come as [`Downstream::Output`], a frame each.
     JobManager {
         /// The session's directory.
@@ -173,6 +165,10 @@ pub enum Request {
     },
     /// Waits until exactly this process is gone, at most so long. Answer: [`Reply::Gone`].
     AwaitExit(ProcessIdentity, Duration),
+    /// Resolves names as processes on this host do. Answer: [`Reply::Resolved`].
+    Resolve(Vec<String>),
+    /// Tries UDP from and to this host; see [`super::mesh`] for what is said meanwhile.
+    Mesh(MeshSpec),
 }
 
 /// What [`Request::Probe`] shall look at besides the host itself.
@@ -189,8 +185,6 @@ pub struct ProbeRequest {
 pub enum Program {
     /// The same flinkctl binary as the agent.
     Flinkctl,
-    /// A blob of the base directory.
-    Blob(BlobDigest),
     /// A program of the host.
     Path(String),
 }
@@ -270,15 +264,6 @@ impl From<std::process::ExitStatus> for Exit {
     }
 }
 
-/// What [`Request::Exec`] runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum ExecSpec {
-    /// A program with its arguments, no shell between.
-    Argv(Vec<String>),
-    /// A text for `sh -c`.
-    Shell(String),
-}
-
 /// The answers, one per kind of request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -291,8 +276,6 @@ pub enum Reply {
     Present(Vec<bool>),
     /// How the launch went.
     Launched(LaunchOutcome),
-    /// Whether the process was there to get the signal.
-    Signalled(bool),
     /// How the stop went.
     Stopped(StopOutcome),
     /// Our processes.
@@ -310,6 +293,8 @@ pub enum Reply {
     Exited(Exit),
     /// Whether the process is gone.
     Gone(bool),
+    /// For each name its address, or why it has none.
+    Resolved(Vec<Result<IpAddr, String>>),
 }
 
 /// One name in a directory.

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 
 use super::locks::Locks;
 use super::protocol::{AgentError, Downstream, Hello, MAX_CALLS, PROTOCOL, Reply, Request, SILENCE_LIMIT, Upstream};
-use super::{blobs, exec, files, jobmanager, launch, probe};
+use super::{blobs, exec, files, jobmanager, launch, mesh, probe, resolve};
 use crate::process::{self, ProcessIdentity};
 
 /// Answers and pieces of output that wait for the channel; at the bound, whoever produces them waits.
@@ -167,17 +167,9 @@ async fn answer(agent: &Arc<Agent>, request: Request, call: Call) -> Result<Repl
     let base = agent.base.clone();
     match request {
         Request::Probe(what) => blocking(move || Ok(Reply::Host(Box::new(probe::probe(&base, &what))))).await,
-        Request::HasBlobs(digests) => blocking(move || Ok(blobs::present(&base, &digests))).await,
+        Request::HasBlobs(blobs) => blocking(move || Ok(blobs::present(&base, &blobs))).await,
         Request::PutBlob { digest, size } => blocking(move || blobs::put(&base, digest, size, call.data)).await,
         Request::Launch(spec) => launch::launch(&agent.base, spec).await.map(Reply::Launched),
-        Request::Signal(identity, number) => {
-            blocking(move || {
-                process::signal(&identity, number)
-                    .map(Reply::Signalled)
-                    .map_err(|error| AgentError::Process(error.to_string()))
-            })
-            .await
-        }
         Request::Stop(identity, grace) => {
             blocking(move || {
                 process::stop(&identity, grace)
@@ -189,13 +181,12 @@ async fn answer(agent: &Arc<Agent>, request: Request, call: Call) -> Result<Repl
         Request::ListTagged(prefix) => blocking(move || Ok(Reply::Processes(process::list_tagged(&prefix)))).await,
         Request::ReadFile { path, offset, max } => blocking(move || files::read(&base, &path, offset, max)).await,
         Request::ListDir(path) => blocking(move || files::list(&base, &path)).await,
-        Request::WriteFile { path, mode, content } => {
-            blocking(move || files::write(&base, &path, mode, &content.0)).await
-        }
         Request::RemoveTree(path) => blocking(move || files::remove(&base, &path)).await,
         Request::Lock { path, holder, wait } => agent.locks.take(&agent.base, &path, &holder, wait).await,
         Request::Unlock(path) => agent.locks.release(&agent.base, &path),
-        Request::Exec(spec) => exec::exec(spec, call).await,
+        Request::Exec(words) => exec::exec(words, call).await,
+        Request::Resolve(names) => Ok(Reply::Resolved(resolve::all(names).await)),
+        Request::Mesh(spec) => mesh::serve(spec, call).await,
         Request::JobManager { session, request } => jobmanager::call(&base, &session, request, call).await,
         Request::AwaitExit(identity, limit) => {
             blocking(move || {

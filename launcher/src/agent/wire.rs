@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flink_rpc::{FrameReader, FrameWriter};
 use tokio::io::AsyncReadExt;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::protocol::{AgentError, Downstream, Output, PING_INTERVAL, Reply, Upstream};
@@ -35,12 +35,7 @@ pub(super) fn lock(calls: &Mutex<Calls>) -> MutexGuard<'_, Calls> {
 }
 
 /// Hands answers to their callers until the channel ends; then all of them learn it by the end of their events.
-pub(super) async fn receive(
-    mut reader: FrameReader<BoxReader>,
-    mut stderr: BoxReader,
-    calls: Arc<Mutex<Calls>>,
-    ended: watch::Sender<Option<String>>,
-) {
+pub(super) async fn receive(mut reader: FrameReader<BoxReader>, mut stderr: BoxReader, calls: Arc<Mutex<Calls>>) {
     let mut last_words = LastWords::default();
     let mut listening = true;
     let mut piece = [0; 1024];
@@ -71,11 +66,8 @@ pub(super) async fn receive(
     };
     let reason = last_words.explain(reason);
     let mut calls = lock(&calls);
-    calls.lost = Some(reason.clone());
+    calls.lost = Some(reason);
     calls.waiting.clear();
-    drop(calls);
-    // The client may be gone.
-    let _gone = ended.send(Some(reason));
 }
 
 /// The end of what came on stderr, at most 4 KiB.

@@ -13,7 +13,7 @@ pub(crate) enum ClusterCommand {
     /// Print an inventory for these hosts.
     #[command(after_help = "Example:\n  flinkctl cluster init ops@jm01 'tm[01-16]:2222' > cluster.toml")]
     Init(InitArgs),
-    /// Check that the hosts are fit: SSH, clocks, limits, network cards, disks.
+    /// Check that the hosts are fit: SSH, UDP between them, ports, clocks, limits, disks.
     Check(CheckArgs),
     /// List the hosts of the inventory.
     Hosts(HostsArgs),

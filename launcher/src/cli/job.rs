@@ -48,18 +48,19 @@ pub(crate) struct RunArgs {
     #[arg(long, group = "target", env = "FLINKCTL_PER_JOB", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) per_job: bool,
 
-    /// Run in the session NAME.
+    /// Run in the session NAME, with the hosts and the settings that it was started with.
     #[arg(
         long,
         value_name = "NAME",
         group = "target",
+        conflicts_with_all = ["define", "hosts", "exclude"],
         env = "FLINKCTL_SESSION",
         hide_env = true
     )]
     pub(crate) session: Option<String>,
 
     /// Run in a local cluster inside the job program's own process; no inventory, no SSH.
-    #[arg(long, group = "target", conflicts_with = "detach", env = "FLINKCTL_LOCAL", hide_env = true, value_parser = FalseyValueParser::new())]
+    #[arg(long, group = "target", conflicts_with_all = ["detach", "define", "hosts", "exclude"], env = "FLINKCTL_LOCAL", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) local: bool,
 
     /// Return as soon as the JobManager has the job; print its id.

@@ -12,8 +12,14 @@ use super::Cli;
 
 /// Where a job runs: options of `job run` that exclude each other.
 const TARGETS: &[&str] = &["per_job", "session", "local"];
-/// The same with the option that `--local` excludes.
-const TARGETS_AND_DETACH: &[&str] = &["per_job", "session", "local", "detach"];
+/// What such a flag makes clap ignore, the least first, until there is no conflict: variables of the other targets, of the
+/// hosts that a session has and `--local` has not, and of what `--local` cannot do.
+const IGNORED: [&[&str]; 4] = [
+    TARGETS,
+    &["per_job", "session", "local", "hosts", "exclude"],
+    &["per_job", "session", "local", "detach"],
+    &["per_job", "session", "local", "detach", "hosts", "exclude"],
+];
 
 impl Cli {
     /// Parses the arguments of a process, the first of which is the program's name.
@@ -23,7 +29,7 @@ impl Cli {
             Err(error) if error.kind() == ErrorKind::ArgumentConflict => error,
             other => return other.map(|(cli, _)| cli),
         };
-        for ignored in [TARGETS, TARGETS_AND_DETACH] {
+        for ignored in IGNORED {
             if let Ok((cli, matches)) = parse(without_variables(ignored), &args)
                 && names_a_target(&matches)
             {

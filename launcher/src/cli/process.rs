@@ -69,7 +69,7 @@ pub(crate) struct TaskManagerArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1024), env = "FLINKCTL_SLOTS", hide_env = true)]
     pub(crate) slots: u32,
 
-    /// Directory for artifacts, logs and temporary files.
+    /// Directory for artifacts and logs.
     #[arg(
         long,
         value_name = "DIR",
@@ -78,6 +78,16 @@ pub(crate) struct TaskManagerArgs {
         hide_env = true
     )]
     pub(crate) base: String,
+
+    /// Directory for temporary files of jobs.
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "/var/tmp",
+        env = "FLINKCTL_TMP",
+        hide_env = true
+    )]
+    pub(crate) tmp: String,
 
     /// Take everything from the launch channel on standard input.
     #[arg(long, hide = true)]

@@ -91,6 +91,11 @@ fn targets_exclude_each_other() {
         &["--local", "--per-job"][..],
         &["--session", "x", "--local"],
         &["--local", "-d"],
+        &["--local", "-D", "a=b"],
+        &["--local", "-H", "tm01"],
+        &["--session", "x", "-D", "a=b"],
+        &["--session", "x", "-H", "tm01"],
+        &["--session", "x", "--exclude", "tm01"],
     ] {
         let all = ["flinkctl", "job", "run"].iter().chain(args).chain(&["wc"]);
         assert!(Cli::try_parse_from(all).is_err(), "{args:?}");

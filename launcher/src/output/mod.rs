@@ -137,11 +137,16 @@ pub(crate) fn table(columns: &[Column], rows: Vec<Vec<String>>) -> String {
     table::render(columns, rows, true)
 }
 
-/// A JSON document whose fields stand beside `apiVersion` and `kind`.
+/// A JSON document whose fields stand beside `apiVersion` and `kind`. A body has no fields of these names.
 pub(crate) fn document(kind: &str, body: &impl Serialize) -> Result<Value, UserError> {
     let mut document = json!({ "apiVersion": API_VERSION, "kind": kind });
     match (to_value(body)?, document.as_object_mut()) {
-        (Value::Object(fields), Some(document)) => document.extend(fields),
+        (Value::Object(fields), Some(document)) => {
+            for (name, value) in fields {
+                debug_assert!(!document.contains_key(&name), "`{name}` is the document's own");
+                document.entry(name).or_insert(value);
+            }
+        }
         (other, Some(document)) => {
             document.insert("value".to_owned(), other);
         }

@@ -44,9 +44,6 @@ pub enum SignalError {
         /// How long was waited.
         waited: Duration,
     },
-    /// Not a signal number.
-    #[error("no signal {0}")]
-    NoSuchSignal(i32),
 }
 
 /// How long a process may take to vanish after SIGKILL.
@@ -75,18 +72,7 @@ fn refused(identity: &ProcessIdentity, errno: rustix::io::Errno) -> SignalError 
     }
 }
 
-/// Sends one signal. Returns whether the process was there to get it.
-///
-/// # Errors
-/// See [`SignalError`].
-pub fn signal(identity: &ProcessIdentity, number: i32) -> Result<bool, SignalError> {
-    let signal = Signal::from_named_raw(number).ok_or(SignalError::NoSuchSignal(number))?;
-    let Some(handle) = open(identity)? else {
-        return Ok(false);
-    };
-    send(identity, &handle, signal)
-}
-
+/// Whether the process was there to get the signal.
 fn send(identity: &ProcessIdentity, handle: &OwnedFd, signal: Signal) -> Result<bool, SignalError> {
     match pidfd_send_signal(handle, signal) {
         Ok(()) => Ok(true),
@@ -256,7 +242,6 @@ mod tests {
             stop(&identity, Duration::ZERO).expect("nothing"),
             StopOutcome::AlreadyGone
         );
-        assert!(!signal(&identity, 15).expect("nothing"));
         assert!(child.try_wait().expect("wait").is_none());
         child.kill().expect("kill");
         child.wait().expect("reaped");

@@ -11,7 +11,6 @@ use std::{
     io::Read,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use flink_rpc::messages::{BlobDigest, PROTOCOL_VERSION, protocol_of_program};
@@ -248,12 +247,16 @@ impl Program {
     ///
     /// # Errors
     /// See [`ProgramError`]. Nothing of the program has been executed.
-    pub(crate) fn open(job: &Path) -> Result<Self, ProgramError> {
+    pub(crate) async fn open(job: &Path) -> Result<Self, ProgramError> {
         let path = if job.is_dir() {
-            build_package(job)?
+            build_package(job).await?
         } else {
             job.to_owned()
         };
+        Self::read(path)
+    }
+
+    fn read(path: PathBuf) -> Result<Self, ProgramError> {
         let (bytes, mode) = read(&path).map_err(|source| ProgramError::Read {
             path: path.clone(),
             source,
@@ -316,20 +319,23 @@ fn describe(bytes: &[u8]) -> Option<String> {
     (!bytes.starts_with(b"\x7fELF")).then(|| "it is not an executable for Linux (ELF)".to_owned())
 }
 
-/// Builds the package as `cargo run --release` would; Cargo's own messages go to standard error.
-fn build_package(directory: &Path) -> Result<PathBuf, ProgramError> {
+/// Builds the package as `cargo run --release` would; Cargo's own messages go to standard error. Cargo ends with this
+/// call, also when it is dropped.
+async fn build_package(directory: &Path) -> Result<PathBuf, ProgramError> {
     // Cargo would go on looking in the directories above, and build what nobody named.
     if !directory.join("Cargo.toml").is_file() {
         return Err(ProgramError::NotAPackage {
             path: directory.to_owned(),
         });
     }
-    let output = Command::new("cargo")
+    let output = tokio::process::Command::new("cargo")
         .args(["build", "--release", "--message-format=json-render-diagnostics"])
         .current_dir(directory)
         .stdin(std::process::Stdio::null())
         .stderr(std::process::Stdio::inherit())
+        .kill_on_drop(true)
         .output()
+        .await
         .map_err(|source| ProgramError::Run {
             path: "cargo".into(),
             source,

@@ -24,6 +24,8 @@ pub(crate) enum Phase {
     Connecting,
     /// Files go to hosts.
     Uploading,
+    /// What hosts can do together is tried.
+    Checking,
     /// Processes are started.
     Starting,
     /// Slots are waited for.
@@ -39,6 +41,7 @@ impl Phase {
         match self {
             Self::Connecting => "Connecting",
             Self::Uploading => "Uploading",
+            Self::Checking => "Checking",
             Self::Starting => "Starting",
             Self::Slots => "Slots",
             Self::Running => "Running",
@@ -50,6 +53,7 @@ impl Phase {
         match self {
             Self::Connecting => "Connected",
             Self::Uploading => "Uploaded",
+            Self::Checking => "Checked",
             Self::Starting => "Started",
             Self::Slots => "Slots",
             Self::Running => "Ran",

@@ -21,7 +21,7 @@ use super::{
 use crate::{
     config::{Cluster, Host, Placement},
     hosts::Hosts,
-    process::{ProcessIdentity, Startup},
+    process::{PortHolder, ProcessIdentity, Startup, udp_port_holder},
 };
 
 /// What a cluster is there for.
@@ -190,27 +190,53 @@ impl SessionDirectory {
 /// Why a JobManager does not serve, for people.
 pub(super) fn start_fault(error: &StartError, cluster: &Cluster) -> Fault {
     match error {
-        StartError::AddressInUse { address } => {
-            let host = &cluster.jobmanager_host().name;
-            let fault = Fault::new("port.in-use", format!("{host}: UDP port {} is taken", address.port()));
-            let help = format!(
-                "set [jobmanager] rpc_port = 0 for any free port; who has this one: flinkctl cluster exec -H {host} -- ss -ulpn"
-            );
-            Fault {
-                notes: vec![error.to_string()],
-                ..fault.with_help(&help)
-            }
-        }
+        StartError::AddressInUse { address } => port_in_use(*address, cluster, error),
         StartError::Directory { .. } => Fault::new("host.file", error.to_string()),
         _ => Fault::new("jobmanager.start", format!("cluster \"{}\": {error}", cluster.name)),
     }
 }
 
+/// The port that the inventory names is taken, by a process that can be named if it is this user's.
+fn port_in_use(address: SocketAddr, cluster: &Cluster, error: &StartError) -> Fault {
+    let (host, port) = (&cluster.jobmanager_host().name, address.port());
+    let fault = Fault::new("port.in-use", format!("{host}: UDP port {port} is taken"));
+    let any_port = "set [jobmanager] rpc_port = 0 for any free port";
+    let Some(holder) = udp_port_holder(port) else {
+        let help = format!("{any_port}; who has this one: flinkctl cluster exec -H {host} -- ss -ulpn");
+        return Fault {
+            notes: vec![error.to_string()],
+            ..fault.with_help(&help)
+        };
+    };
+    // Tags are `<cluster>/<session>/<role>`.
+    let session = holder.tag.as_deref().and_then(|tag| {
+        let (session, _role) = tag.strip_prefix(&cluster.name)?.strip_prefix('/')?.split_once('/')?;
+        Some(session)
+    });
+    let (of_session, stop_it) = session
+        .map(|session| {
+            (
+                format!(" of session \"{session}\""),
+                format!(", or stop that session: flinkctl session stop {session}"),
+            )
+        })
+        .unwrap_or_default();
+    let PortHolder { pid, command, .. } = &holder;
+    Fault {
+        notes: vec![format!("by pid {pid} `{command}`{of_session}")],
+        ..fault.with_help(format!("{any_port}{stop_it}"))
+    }
+}
+
 /// Writes a file that only its owner may read, all of it or nothing.
 pub(super) fn write_private(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    use std::io::Write as _;
+    use std::{io::Write as _, os::unix::fs::DirBuilderExt as _};
     let directory = path.parent().context("a file has a directory")?;
-    std::fs::create_dir_all(directory).with_context(|| format!("create {}", directory.display()))?;
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(directory)
+        .with_context(|| format!("create {}", directory.display()))?;
     let mut file = tempfile::NamedTempFile::new_in(directory).with_context(|| format!("write {}", path.display()))?;
     file.write_all(content)
         .with_context(|| format!("write {}", path.display()))?;
@@ -277,12 +303,7 @@ pub(super) async fn resolve(host: &Host) -> Result<IpAddr, Fault> {
         )
         .with_help("set data_address of the host to an address that the other hosts can reach")
     };
-    tokio::net::lookup_host((host.data_address.as_str(), 0))
-        .await
-        .map_err(|error| failed(error.to_string()))?
-        .next()
-        .map(|address| address.ip())
-        .ok_or_else(|| failed("no address".to_owned()))
+    crate::agent::resolve(&host.data_address).await.map_err(failed)
 }
 
 /// Milliseconds since the epoch.

@@ -4,12 +4,15 @@
 mod jobmanager;
 mod layout;
 mod provider;
+mod reach;
 mod record;
 mod standalone;
 mod taskmanager;
+pub(crate) mod tmp;
 
 pub(crate) use jobmanager::{JobManagerReady, JobManagerStartup, SessionKind, now_ms};
 pub(crate) use layout::Layout;
+pub(crate) use reach::{Login, ReachReport, ReachRequest, run_launched as reach};
 pub(crate) use record::{CLIENT_IDENTITY, SESSION_RECORD, SessionRecord};
 
 use crate::{

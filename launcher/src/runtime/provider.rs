@@ -11,19 +11,27 @@ use flink_jobmanager::{HostCapacity, ProviderEvent, ProviderEvents, ResourceProv
 use flink_rpc::messages::{Fault, HostFault, PROTOCOL_VERSION, ProvisioningStage, TaskManagerStartup};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
-use super::{JobManagerStartup, Layout, jobmanager};
+use super::{JobManagerStartup, Layout, jobmanager, taskmanager::TaskManagerLaunch, tmp};
 use crate::{
     agent::{
-        AgentClient,
+        AgentClient, CallError,
         protocol::{Bytes, LaunchOutcome, LaunchSpec, Program},
     },
     config::{Cluster, Host},
-    hosts::{HostLink, Hosts},
+    control::call_text,
+    hosts::Hosts,
     process::ProcessIdentity,
 };
 
 /// Longest that a stop may take beyond the TaskManager's grace period: reaching its host.
-const STOP_LIMIT: Duration = Duration::from_secs(15);
+const STOP_LIMIT: Duration = Duration::from_secs(20);
+
+/// Longest that the removal of what a killed TaskManager's workers left in `[dirs] tmp` is waited for.
+const REMOVE_LIMIT: Duration = Duration::from_secs(8);
+
+/// Longest that the host of a TaskManager to be stopped may take to accept a connection and begin to speak SSH. It did
+/// before, so it is a matter of milliseconds; a host that is down would otherwise hold up the end of its cluster for `connect_timeout`.
+const STOP_CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Starts TaskManagers on the hosts of an inventory.
 pub(super) struct HostProvider {
@@ -42,6 +50,8 @@ struct Shared {
 /// A TaskManager that was asked for.
 struct Started {
     host: String,
+    /// Name of its directory for temporary files.
+    tmp_name: String,
     /// Set to true to give the start up.
     cancel: watch::Sender<bool>,
     /// The start's result: `None` while it goes on.
@@ -89,17 +99,21 @@ impl ResourceProvider for HostProvider {
         self.reap();
         let (cancel, mut cancelled) = watch::channel(false);
         let (result, wait) = watch::channel(None);
+        let tmp_name = tmp::fresh_name(&Layout::of(&self.shared.cluster.name).tag(&self.shared.session));
         let started = Started {
             host: request.host.clone(),
+            tmp_name: tmp_name.clone(),
             cancel,
             result: wait,
         };
+        // A host has one TaskManager at a time: one that ended by itself, and so was never stopped, is of the past.
+        self.started.retain(|_, earlier| earlier.host != request.host);
         self.started.insert(request.id, started);
         let shared = self.shared.clone();
         self.tasks.spawn(async move {
             let id = request.id;
             let outcome = tokio::select! {
-                outcome = shared.start(request) => outcome,
+                outcome = shared.start(request, tmp_name) => outcome,
                 // Dropping the start undoes it: an unfinished launch is cancelled with its channel.
                 _ = cancelled.wait_for(|cancelled| *cancelled) => {
                     result.send_replace(Some(Outcome::Failed));
@@ -152,7 +166,7 @@ impl Shared {
         let _ended = self.events.send(event).await;
     }
 
-    async fn start(&self, request: StartTaskManager) -> Result<ProcessIdentity, HostFault> {
+    async fn start(&self, request: StartTaskManager, tmp_name: String) -> Result<ProcessIdentity, HostFault> {
         let host = self.cluster.host(&request.host).ok_or_else(|| {
             fault(
                 &request.host,
@@ -182,7 +196,7 @@ impl Shared {
             stage: ProvisioningStage::Starting,
         })
         .await;
-        let result = self.launch(host, &link.agent, request).await;
+        let result = self.launch(host, &link.agent, request, tmp_name).await;
         link.close().await;
         result
     }
@@ -192,13 +206,19 @@ impl Shared {
         host: &Host,
         agent: &AgentClient,
         request: StartTaskManager,
+        tmp_name: String,
     ) -> Result<ProcessIdentity, HostFault> {
         let layout = Layout::of(&self.cluster.name);
         let work_dir = layout.task_manager(&self.session, &host.name);
         let startup = self
             .startup(host, Path::new(&agent.hello().base), &work_dir, request)
             .await?;
-        let payload = postcard::to_stdvec(&startup)
+        let launch = TaskManagerLaunch {
+            startup,
+            tmp: host.tmp_dir.clone(),
+            tmp_name,
+        };
+        let payload = postcard::to_stdvec(&launch)
             .map_err(|error| fault(&host.name, "taskmanager.startup", error.to_string()))?;
         let spec = LaunchSpec {
             program: Program::Flinkctl,
@@ -217,7 +237,7 @@ impl Shared {
         let outcome = agent
             .launch(spec)
             .await
-            .map_err(|error| fault(&host.name, error.code(), error.to_string()))?;
+            .map_err(|error| call_fault(&host.name, &error))?;
         let result = ready(&host.name, outcome);
         if result.is_err() {
             // What is left is its log, whose end is in the message.
@@ -277,12 +297,12 @@ impl Shared {
         let grace = self.cluster.supervise.stop_grace;
         let late = || fault(&host.name, "ssh.timeout", format!("not reached within {STOP_LIMIT:?}"));
         timeout(grace + STOP_LIMIT, async {
-            let link = self
-                .hosts
+            let hosts = self.hosts.clone().connect_timeout(STOP_CONNECT_TIMEOUT);
+            let link = hosts
                 .connect(host, |_, _| ())
                 .await
                 .map_err(|error| error.into_fault(&host.name))?;
-            let result = self.end(host, &link, identity, grace).await;
+            let result = self.end(host, &link.agent, &started.tmp_name, identity).await;
             link.close().await;
             result
         })
@@ -290,18 +310,38 @@ impl Shared {
         .unwrap_or_else(|_elapsed| Err(late()))
     }
 
+    /// Ends a TaskManager, and removes what it did not remove itself.
     async fn end(
         &self,
         host: &Host,
-        link: &HostLink,
+        agent: &AgentClient,
+        tmp_name: &str,
         identity: ProcessIdentity,
-        grace: Duration,
     ) -> Result<(), HostFault> {
-        let failed = |error: crate::agent::CallError| fault(&host.name, error.code(), error.to_string());
-        link.agent.stop(identity, grace).await.map_err(failed)?;
         let work_dir = Layout::of(&self.cluster.name).task_manager(&self.session, &host.name);
-        link.agent.remove_tree(&work_dir).await.map_err(failed)
+        let ending = async {
+            agent.stop(identity, self.cluster.supervise.stop_grace).await?;
+            agent.remove_tree(&work_dir).await
+        };
+        let failed = |error: CallError| call_fault(&host.name, &error);
+        ending.await.map_err(failed)?;
+        let removed = timeout(REMOVE_LIMIT, tmp::remove(agent, &host.tmp_dir, tmp_name)).await;
+        removed.map_or_else(
+            |_elapsed| {
+                let what = format!(
+                    "its TaskManager is gone; its temporary files are not, after {REMOVE_LIMIT:?}: {}/{tmp_name}",
+                    host.tmp_dir
+                );
+                Err(fault(&host.name, "host.file", what))
+            },
+            |removed| removed.map_err(failed),
+        )
     }
+}
+
+/// A failed call to the agent on a host.
+fn call_fault(host: &str, error: &CallError) -> HostFault {
+    fault(host, error.code(), call_text(error))
 }
 
 /// What a launch came to: the process, or why there is none.

@@ -15,12 +15,13 @@ use flink_rpc::{
     Heartbeat, Identity,
     messages::{PROTOCOL_VERSION, TaskManagerStartup},
 };
+use rustix::{fs::Mode, process::umask};
 use serde::{Deserialize, Serialize};
 
 use super::{
     JobManagerStartup, Layout, SESSION_RECORD, SessionKind, SessionRecord,
     jobmanager::{SessionDirectory, config, heartbeat, start_fault, write_private},
-    taskmanager,
+    taskmanager, tmp,
 };
 use crate::{
     cli::{JobManagerArgs, TaskManagerArgs},
@@ -51,6 +52,8 @@ struct JoinFile {
 /// # Errors
 /// When it cannot serve, or a file cannot be written.
 pub(super) fn run_jobmanager(inventory: &Inventory, args: &JobManagerArgs) -> Result<(), UserError> {
+    // What it writes is its owner's alone, as that of a launched one is. No job's code runs in it.
+    umask(Mode::from_raw_mode(0o077));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -150,13 +153,14 @@ pub(super) fn run_taskmanager(args: &TaskManagerArgs) -> Result<(), UserError> {
         )));
     }
     let startup = startup(join, args)?;
+    let tmp_dir = expand(&args.tmp)?.join(tmp::fresh_name(&startup.tag_prefix));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(anyhow::Error::new)?;
     let exit = runtime.block_on(async {
         let (registered, wait) = tokio::sync::oneshot::channel();
-        let running = taskmanager::run(startup, registered);
+        let running = taskmanager::run(startup, &tmp_dir, registered);
         tokio::pin!(running);
         tokio::select! {
             exit = &mut running => return exit,

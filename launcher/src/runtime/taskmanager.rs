@@ -5,9 +5,10 @@ use std::{future::Future, path::Path};
 use anyhow::Context;
 use flink_rpc::messages::{Fault, PROTOCOL_VERSION, TaskManagerStartup};
 use flink_taskmanager::{Exit, TaskManager, TaskManagerError};
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::layout::remove_with_empty_parents;
+use super::{layout::remove_with_empty_parents, tmp};
 use crate::process::Startup;
 
 /// Runs the TaskManager that the launch channel on standard input describes, until it ends.
@@ -17,7 +18,9 @@ use crate::process::Startup;
 /// launched it is told instead.
 pub(crate) fn run_launched() -> anyhow::Result<()> {
     let (channel, payload) = Startup::receive()?;
-    let startup: TaskManagerStartup = postcard::from_bytes(&payload).context("decode the start-up message")?;
+    let launch: TaskManagerLaunch = postcard::from_bytes(&payload).context("decode the start-up message")?;
+    let TaskManagerLaunch { startup, tmp, tmp_name } = launch;
+    let tmp_dir = tmp::expand(&tmp).join(tmp_name);
     anyhow::ensure!(
         startup.protocol == PROTOCOL_VERSION,
         "protocol {} is not spoken here",
@@ -27,7 +30,7 @@ pub(crate) fn run_launched() -> anyhow::Result<()> {
     let work_dir = startup.work_dir.clone();
     let result = runtime.block_on(async {
         let (registered, wait) = oneshot::channel();
-        let running = run(startup, registered);
+        let running = run(startup, &tmp_dir, registered);
         tokio::pin!(running);
         let exit = tokio::select! {
             exit = &mut running => exit,
@@ -48,28 +51,42 @@ pub(crate) fn run_launched() -> anyhow::Result<()> {
     });
     if result.is_err() {
         // Whoever launched it is gone, and it was dropped in the middle of things.
-        remove_with_empty_parents(base_of(&work_dir), &work_dir);
+        remove_work_dir(&work_dir);
     }
     result
 }
 
-/// The base directory above `<base>/clusters/<cluster>/sessions/<session>/tm-<host>`.
-fn base_of(work_dir: &Path) -> &Path {
-    work_dir.ancestors().nth(5).unwrap_or(work_dir)
+/// What makes a TaskManager; travels over its launch channel.
+#[derive(Serialize, Deserialize)]
+pub(super) struct TaskManagerLaunch {
+    /// For the TaskManager.
+    pub(super) startup: TaskManagerStartup,
+    /// `[dirs] tmp` of its host.
+    pub(super) tmp: String,
+    /// The name in there of the directory that it may make.
+    pub(super) tmp_name: String,
 }
 
-/// Runs a TaskManager until it ends; afterwards nothing of it is left below the base directory but the cache.
+/// Removes what is left of `<base>/clusters/<cluster>/sessions/<session>/tm-<host>`, and of those above it what is empty.
+fn remove_work_dir(work_dir: &Path) {
+    let base = work_dir.ancestors().nth(5).unwrap_or(work_dir);
+    remove_with_empty_parents(base, work_dir);
+}
+
+/// Runs a TaskManager until it ends; afterwards nothing of it is left but the cache. `tmp_dir`, which is not there
+/// yet, is for temporary files.
 pub(super) async fn run(
     startup: TaskManagerStartup,
+    tmp_dir: &Path,
     registered: oneshot::Sender<()>,
 ) -> Result<Exit, TaskManagerError> {
     let work_dir = startup.work_dir.clone();
-    let exit = TaskManager::run(startup, terminated(), |_| {
+    let exit = TaskManager::run(startup, tmp_dir.to_owned(), terminated(), |_| {
         // Whoever waited for it has stopped waiting.
         let _gone = registered.send(());
     })
     .await;
-    remove_with_empty_parents(base_of(&work_dir), &work_dir);
+    remove_work_dir(&work_dir);
     exit
 }
 

@@ -25,6 +25,8 @@ const STORE: Duration = Duration::from_secs(120);
 const PIECE: usize = 128 << 10;
 /// What login files may print before the first answer, in bytes.
 const MAX_NOISE: usize = 1 << 20;
+/// How much of its first line is kept, in characters.
+const MAX_LINE: usize = 80;
 
 /// A program of ours that runs on the host, attached: its input, output, and what it says on stderr.
 pub struct Program {
@@ -34,6 +36,8 @@ pub struct Program {
     pub writer: BoxWriter,
     /// Its standard error.
     pub stderr: BoxReader,
+    /// The first line that the login files printed, if they print anything: it is skipped here, and spoils sftp and rsync.
+    pub noise: Option<String>,
 }
 
 impl std::fmt::Debug for Program {
@@ -246,6 +250,7 @@ struct Turns {
     reader: BufReader<BoxReader>,
     stderr: BoxReader,
     marker: Vec<u8>,
+    noise: Option<String>,
 }
 
 impl Turns {
@@ -255,6 +260,7 @@ impl Turns {
             reader: BufReader::with_capacity(32 << 10, channel.reader),
             stderr: channel.stderr,
             marker: marker(nonce).into_bytes(),
+            noise: None,
         }
     }
 
@@ -373,6 +379,14 @@ impl Turns {
             if let Some(rest) = line.strip_prefix(&self.marker[1..]) {
                 return Ok(Some(String::from_utf8_lossy(rest).trim_end_matches('\n').to_owned()));
             }
+            if self.noise.is_none() && !line.trim_ascii().is_empty() {
+                self.noise = Some(
+                    String::from_utf8_lossy(line.trim_ascii())
+                        .chars()
+                        .take(MAX_LINE)
+                        .collect(),
+                );
+            }
             noise += count;
             if noise > MAX_NOISE {
                 return Err(io::ErrorKind::InvalidData.into());
@@ -398,6 +412,7 @@ impl Turns {
             reader: Box::new(self.reader),
             writer: self.writer,
             stderr: self.stderr,
+            noise: self.noise,
         }
     }
 }

@@ -189,44 +189,11 @@ pub(super) fn master_arguments(
     }
     arguments.extend(["-M", "-N", "-T", "-x", "-a", "-S"].map(OsString::from));
     arguments.push(escape_percent(&control.to_string_lossy()).into());
-    let mut option = |name: &str, value: &str| {
-        arguments.push("-o".into());
-        arguments.push(format!("{name}={value}").into());
-    };
-    option("ControlPersist", "no");
-    option("PermitLocalCommand", "yes");
-    option("LocalCommand", &format!("echo {}", super::master::READY));
-    option("BatchMode", "yes");
-    option("RemoteCommand", "none");
-    // Forwardings that the user configured for shells would fight over their ports.
-    option("ClearAllForwardings", "yes");
-    option("LogLevel", "ERROR");
-    option("ConnectTimeout", &seconds(target.connect_timeout));
-    option("ServerAliveInterval", &seconds(target.keepalive));
-    option("ServerAliveCountMax", "3");
-    match target.host_keys {
-        HostKeys::Strict => option("StrictHostKeyChecking", "yes"),
-        HostKeys::AcceptNew => option("StrictHostKeyChecking", "accept-new"),
-        HostKeys::Off => {
-            option("StrictHostKeyChecking", "no");
-            option("UserKnownHostsFile", "/dev/null");
-        }
-    }
-    if let Some(file) = &target.known_hosts {
-        let file = expand_home(file);
-        option(
-            "UserKnownHostsFile",
-            &format!("\"{}\"", escape_percent(&file.to_string_lossy())),
-        );
-    }
-    if let Some(command) = proxy_command {
-        option("ProxyCommand", command);
-    }
-    if target.identity_file.is_some() {
-        option("IdentitiesOnly", "yes");
+    for (name, value) in own_options(target, proxy_command) {
+        arguments.extend(["-o".into(), format!("{name}={value}").into()]);
     }
     for (name, value) in &target.options {
-        option(name, value);
+        arguments.extend(["-o".into(), format!("{name}={value}").into()]);
     }
     if let Some(file) = &target.identity_file {
         arguments.extend(["-i".into(), expand_home(file).into()]);
@@ -239,6 +206,43 @@ pub(super) fn master_arguments(
     }
     arguments.extend(["--".into(), OsString::from(&target.address)]);
     Ok(arguments)
+}
+
+/// The ssh options that do not leave a choice to anybody's configuration.
+fn own_options(target: &SshTarget, proxy_command: Option<&str>) -> Vec<(&'static str, String)> {
+    let mut options = vec![
+        ("ControlPersist", "no".to_owned()),
+        ("PermitLocalCommand", "yes".to_owned()),
+        ("LocalCommand", format!("echo {}", super::master::READY)),
+        ("BatchMode", "yes".to_owned()),
+        ("RemoteCommand", "none".to_owned()),
+        // Forwardings that the user configured for shells would fight over their ports.
+        ("ClearAllForwardings", "yes".to_owned()),
+        ("LogLevel", "ERROR".to_owned()),
+        ("ConnectTimeout", seconds(target.connect_timeout)),
+        ("ServerAliveInterval", seconds(target.keepalive)),
+        ("ServerAliveCountMax", "3".to_owned()),
+    ];
+    let checking = match target.host_keys {
+        HostKeys::Strict => "yes",
+        HostKeys::AcceptNew => "accept-new",
+        HostKeys::Off => "no",
+    };
+    options.push(("StrictHostKeyChecking", checking.to_owned()));
+    if target.host_keys == HostKeys::Off {
+        options.push(("UserKnownHostsFile", "/dev/null".to_owned()));
+    }
+    if let Some(file) = &target.known_hosts {
+        let file = escape_percent(&expand_home(file).to_string_lossy());
+        options.push(("UserKnownHostsFile", format!("\"{file}\"")));
+    }
+    if let Some(command) = proxy_command {
+        options.push(("ProxyCommand", command.to_owned()));
+    }
+    if target.identity_file.is_some() {
+        options.push(("IdentitiesOnly", "yes".to_owned()));
+    }
+    options
 }
 
 fn seconds(duration: Duration) -> String {

@@ -16,7 +16,8 @@ use crate::{
 #[serde(rename_all = "camelCase")]
 pub(crate) struct SessionRow {
     name: String,
-    kind: SessionKind,
+    /// `kind` is the document's own.
+    mode: SessionKind,
     host: String,
     address: String,
     pid: u32,
@@ -45,7 +46,7 @@ impl SessionRow {
         });
         Self {
             name: record.name.clone(),
-            kind: record.kind,
+            mode: record.kind,
             host: record.host.clone(),
             address: record.address.to_string(),
             pid: record.process.pid,

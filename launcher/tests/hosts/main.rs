@@ -9,3 +9,4 @@ mod bootstrap;
 mod connect;
 mod fixture;
 mod killed;
+mod mesh;

@@ -48,16 +48,16 @@ fn build(env: &mut StreamExecutionEnvironment, args: Args) -> Result<()> {
     env.from_parallel_iterator(move |subtask, parallelism| Producer::new(&args, subtask, parallelism))
         .name("generate")
         .key_by(|message| message.key)
-        .fold(
-            (Sums::default(), Sums::default()),
-            |(received, sent), message| match message.content.payload() {
-                Ok(payload) => add(received, message.key, message.number, payload),
-                Err(sums) => *sent = plus(*sent, sums),
-            },
-        )
+        .fold(Sums::default(), |sums, message| match message.content.payload() {
+            Ok(payload) => add(sums, message.key, message.number, payload),
+            Err(sent) => *sums = plus(*sums, sent),
+        })
         .name("receive")
         .slot_sharing_group(consumers)
-        .map(|(_, sums)| sums)
+        .map(|(key, sums)| match key {
+            SENT => (Sums::default(), sums),
+            _ => (sums, Sums::default()),
+        })
         .key_by(|_| ())
         .reduce(|a, b| (plus(a.0, b.0), plus(a.1, b.1)))
         .name("total")
@@ -76,6 +76,9 @@ fn build(env: &mut StreamExecutionEnvironment, args: Args) -> Result<()> {
         .print();
     Ok(())
 }
+
+/// The key of what the producers have sent; records have smaller ones.
+const SENT: u64 = u64::MAX;
 
 /// Number of records, their encoded bytes, and the sum of their checksums.
 type Sums = (u64, u64, u64);
@@ -245,7 +248,7 @@ impl Iterator for Producer {
         if self.is_over() {
             self.end = self.next;
             return self.sent.take().map(|sums| Message {
-                key: 0,
+                key: SENT,
                 number: 0,
                 content: Content::Sums(sums),
             });

@@ -1,11 +1,12 @@
 //! Identifiers of jobs and of their parts.
 //!
 //! Random ones are UUID v7 (they sort by the time they were made); those that must be the same in every process
-//! that builds the same graph are derived from it. All print as 32 lower-case hex digits, like Flink's.
+//! that builds the same graph are derived from it. All print as 32 lower-case hex digits, like Flink's; so they are in
+//! formats for people (JSON), in others their bytes.
 
-use std::{fmt, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use uuid::Uuid;
 
 /// An identifier's text was not 32 hex digits.
@@ -18,7 +19,7 @@ pub struct ParseIdError {
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
-        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name([u8; 16]);
 
         impl $name {
@@ -42,6 +43,27 @@ macro_rules! id {
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "{}({self})", stringify!($name))
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if serializer.is_human_readable() {
+                    serializer.collect_str(self)
+                } else {
+                    self.0.serialize(serializer)
+                }
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if deserializer.is_human_readable() {
+                    let text = Cow::<str>::deserialize(deserializer)?;
+                    text.parse().map_err(D::Error::custom)
+                } else {
+                    <[u8; 16]>::deserialize(deserializer).map(Self)
+                }
             }
         }
 
@@ -124,6 +146,18 @@ mod tests {
         let id = JobId::from_bytes([0xab; 16]);
         assert_eq!(id.to_string(), "ab".repeat(16));
         assert_eq!(id.to_string().parse(), Ok(id));
+    }
+
+    #[test]
+    fn json_has_the_text_and_compact_formats_the_bytes() {
+        let id = ClusterId::from_bytes([0xab; 16]);
+        let json = serde_json::to_string(&id).unwrap();
+        assert_eq!(json, format!("\"{id}\""));
+        assert_eq!(serde_json::from_str::<ClusterId>(&json).unwrap(), id);
+        assert!(serde_json::from_str::<ClusterId>("\"ab\"").is_err());
+        let bytes = postcard::to_stdvec(&id).unwrap();
+        assert_eq!(bytes, [0xab; 16]);
+        assert_eq!(postcard::from_bytes::<ClusterId>(&bytes).unwrap(), id);
     }
 
     #[test]

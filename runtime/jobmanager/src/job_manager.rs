@@ -72,7 +72,7 @@ impl JobManager {
         config: JobManagerConfig,
         provider: impl FnOnce(ProviderEvents) -> Box<dyn ResourceProvider>,
     ) -> Result<JobManagerHandle, StartError> {
-        let made = tokio::fs::create_dir_all(&config.session_dir).await;
+        let made = crate::archive::create_private_dir(&config.session_dir).await;
         made.map_err(|source| StartError::Directory {
             path: config.session_dir.clone(),
             source,

@@ -34,7 +34,7 @@ use crate::{
     error::{Exit, TaskManagerError},
     link::{self, LinkCommand, LinkNews, Peer},
     supervision::{Action, Event, Limits, Outcome, TaskManagerState, WorkerId},
-    work_dir::WorkDir,
+    work_dir::{WorkDir, WorkerDirs},
     worker_process::{self, ENV_PARENT_PID, ENV_ROLE, ENV_TAG, WorkerCommand, WorkerHandle},
 };
 
@@ -82,7 +82,7 @@ pub struct TaskManager {
 #[derive(Debug)]
 struct Worker {
     handle: WorkerHandle,
-    dir: PathBuf,
+    dirs: WorkerDirs,
 }
 
 #[derive(Debug)]
@@ -100,8 +100,9 @@ impl Drop for LinkTask {
 
 impl TaskManager {
     /// Runs a TaskManager until it is told to end, by its JobManager or by `shutdown`, or has lost its JobManager.
-    /// Then all workers have ended and its directory is gone. `on_registered` is called once, when the first
-    /// registration was answered.
+    /// Then all workers have ended and its directories are gone. `on_registered` is called once, when the first
+    /// registration was answered. `tmp_dir` is for the temporary files of its workers: it must not be there, is made
+    /// for the first of them, and removed in the end.
     ///
     /// To be driven by `block_on` on the main thread, preferably of a current-thread runtime with I/O and time:
     /// workers die with the thread that drives it. Dropped before its end it kills its workers, but not what they
@@ -112,6 +113,7 @@ impl TaskManager {
     /// [`REGISTRATION_TIMEOUT`], or one refuses a registration.
     pub async fn run(
         startup: TaskManagerStartup,
+        tmp_dir: PathBuf,
         shutdown: impl Future<Output = ()>,
         on_registered: impl FnOnce(&Registered),
     ) -> Result<Exit, TaskManagerError> {
@@ -121,7 +123,7 @@ impl TaskManager {
                 theirs: startup.protocol,
             });
         }
-        let work_dir = WorkDir::create(&startup.work_dir)?;
+        let work_dir = WorkDir::create(&startup.work_dir, tmp_dir)?;
         let blobs = BlobCache::open(&startup.blob_dir)?;
         let mut task_manager = Self {
             state: TaskManagerState::new(limits(&startup), Instant::now()),
@@ -324,26 +326,29 @@ impl TaskManager {
     }
 
     fn spawn(&mut self, worker: WorkerId, job: JobId, program: PathBuf, spec: &JobSpec) -> Result<(), String> {
-        let tmp_dir = self.work_dir.create_worker(job, worker)?;
-        let dir = self.work_dir.worker(job, worker);
+        let dirs = self.work_dir.create_worker(job, worker)?;
         let mut env = self.startup.worker_env.clone();
         env.extend([
             (ENV_ROLE.to_owned(), "worker".to_owned()),
             (ENV_PARENT_PID.to_owned(), std::process::id().to_string()),
             (ENV_TAG.to_owned(), format!("{}/worker/{job}", self.startup.tag_prefix)),
-            ("TMPDIR".to_owned(), tmp_dir.display().to_string()),
+            ("TMPDIR".to_owned(), dirs.tmp.display().to_string()),
         ]);
         let command = WorkerCommand {
             program,
             env,
-            dir: dir.clone(),
+            dir: dirs.work.clone(),
             log: self.work_dir.log(job),
         };
-        let (handle, process) = worker_process::spawn(worker, &command).inspect_err(|_| self.remove(dir.clone()))?;
+        let (handle, process) = worker_process::spawn(worker, &command).inspect_err(|_| self.remove(dirs.clone()))?;
         info!(%job, %worker, pid = process.pid(), "worker started");
-        handle.send(ToWorker::Start(Box::new(self.worker_startup(job, spec, tmp_dir))));
+        handle.send(ToWorker::Start(Box::new(self.worker_startup(
+            job,
+            spec,
+            dirs.tmp.clone(),
+        ))));
         self.worker_tasks.spawn(process.run(self.events.0.clone()));
-        self.workers.insert(worker, Worker { handle, dir });
+        self.workers.insert(worker, Worker { handle, dirs });
         Ok(())
     }
 
@@ -368,15 +373,17 @@ impl TaskManager {
 
     fn worker_is_gone(&mut self, worker: WorkerId) {
         if let Some(hold) = self.workers.remove(&worker) {
-            self.remove(hold.dir);
+            self.remove(hold.dirs);
         }
     }
 
-    /// Removes a worker's directory, which may hold much, without waiting for it.
-    fn remove(&mut self, dir: PathBuf) {
+    /// Removes a worker's directories, which may hold much, without waiting for it.
+    fn remove(&mut self, dirs: WorkerDirs) {
         self.removals.spawn(async move {
-            if let Err(error) = tokio::fs::remove_dir_all(&dir).await {
-                debug!(dir = %dir.display(), %error, "could not remove a worker's directory yet");
+            for dir in [dirs.work, dirs.tmp] {
+                if let Err(error) = tokio::fs::remove_dir_all(&dir).await {
+                    debug!(dir = %dir.display(), %error, "could not remove a worker's directory yet");
+                }
             }
         });
     }
@@ -399,7 +406,7 @@ impl TaskManager {
         }
     }
 
-    /// Delivers the last messages, then ends what is left of the tasks. The directory goes with `self`.
+    /// Delivers the last messages, then ends what is left of the tasks. The directories go with `self`.
     async fn finish(mut self) {
         if self.connection.is_some() {
             let _late = timeout(FAREWELL, self.say_farewell()).await;

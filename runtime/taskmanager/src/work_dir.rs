@@ -1,16 +1,17 @@
-//! A TaskManager's own directory.
+//! A TaskManager's own directories.
 //!
 //! ```text
 //! <work_dir>/                    0700
 //!     worker-<job>.log           standard output and error of the job's workers, one after the other
 //!     worker-<job>-<n>/          current directory of one worker
-//!         tmp/                   its TMPDIR
+//! <tmp_dir>/                     0700, made with the first worker
+//!     worker-<job>-<n>/          TMPDIR of one worker
 //! ```
 
 use std::{
     fs::{self, DirBuilder, Permissions},
     io,
-    os::unix::fs::{DirBuilderExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -19,15 +20,27 @@ use tracing::warn;
 
 use crate::{error::TaskManagerError, supervision::WorkerId};
 
-/// The directory, which is removed with everything in it when this is dropped.
+/// The directories, which are removed with everything in them when this is dropped.
 #[derive(Debug)]
 pub(crate) struct WorkDir {
     path: PathBuf,
+    tmp: PathBuf,
+    tmp_made: bool,
+}
+
+/// The directories of one worker.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkerDirs {
+    /// Its current directory.
+    pub(crate) work: PathBuf,
+    /// For its temporary files.
+    pub(crate) tmp: PathBuf,
 }
 
 impl WorkDir {
-    /// Makes the directory, or takes it over if it is there (what started us may have put its log into it).
-    pub(crate) fn create(path: &Path) -> Result<Self, TaskManagerError> {
+    /// Makes the directory at `path`, or takes it over if it is there (what started us may have put its log into it).
+    /// The one at `tmp` is made later.
+    pub(crate) fn create(path: &Path, tmp: PathBuf) -> Result<Self, TaskManagerError> {
         let failed = |source| TaskManagerError::WorkDir {
             path: path.to_owned(),
             source,
@@ -38,33 +51,99 @@ impl WorkDir {
             .create(path)
             .map_err(failed)?;
         fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed)?;
-        Ok(Self { path: path.to_owned() })
+        Ok(Self {
+            path: path.to_owned(),
+            tmp,
+            tmp_made: false,
+        })
     }
 
     pub(crate) fn log(&self, job: JobId) -> PathBuf {
         self.path.join(format!("worker-{job}.log"))
     }
 
-    pub(crate) fn worker(&self, job: JobId, worker: WorkerId) -> PathBuf {
-        self.path.join(format!("worker-{job}-{worker}"))
+    /// Makes a worker's directories.
+    pub(crate) fn create_worker(&mut self, job: JobId, worker: WorkerId) -> Result<WorkerDirs, String> {
+        let name = format!("worker-{job}-{worker}");
+        let failed = |path: &Path, error| format!("could not make the directory {}: {error}", path.display());
+        // What cleans up after users may have taken it away; whatever is there in its place is not ours.
+        if !self.tmp_made || !is_private(&self.tmp) {
+            make_fresh(&self.tmp)
+                .map_err(|error| format!("{} (where it lies is set by [dirs] tmp)", failed(&self.tmp, error)))?;
+            self.tmp_made = true;
+        }
+        let dirs = WorkerDirs {
+            work: self.path.join(&name),
+            tmp: self.tmp.join(name),
+        };
+        for path in [&dirs.work, &dirs.tmp] {
+            let made = DirBuilder::new().mode(0o700).create(path);
+            made.map_err(|error| failed(path, error))?;
+        }
+        Ok(dirs)
     }
+}
 
-    /// Makes a worker's directories; returns the one for temporary files.
-    pub(crate) fn create_worker(&self, job: JobId, worker: WorkerId) -> Result<PathBuf, String> {
-        let tmp = self.worker(job, worker).join("tmp");
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(&tmp);
-        made.map_err(|error| format!("could not make the directory {}: {error}", tmp.display()))?;
-        Ok(tmp)
+/// Makes a directory that must not be there yet: what others have put into a directory of everybody's is not ours.
+fn make_fresh(path: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.mode(0o700);
+    if let Some(parent) = path.parent() {
+        builder.recursive(true).create(parent)?;
+    }
+    builder.recursive(false).create(path)
+}
+
+/// Whether this is a directory that only we can look into.
+fn is_private(path: &Path) -> bool {
+    let ours = rustix::process::getuid().as_raw();
+    fs::symlink_metadata(path).is_ok_and(|found| found.is_dir() && found.uid() == ours && found.mode() & 0o077 == 0)
+}
+
+fn remove(path: &Path) {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            warn!(path = %path.display(), %error, "could not remove a directory");
+        }
+        _ => {}
     }
 }
 
 impl Drop for WorkDir {
     fn drop(&mut self) {
-        match fs::remove_dir_all(&self.path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                warn!(path = %self.path.display(), %error, "could not remove the work directory");
-            }
-            _ => {}
+        remove(&self.path);
+        if self.tmp_made {
+            remove(&self.tmp);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn temporary_files_have_a_directory_of_their_own_that_nobody_had_before() {
+        let root = tempfile::tempdir().unwrap();
+        let at = |name: &str| root.path().join(name);
+        let (job, worker) = (JobId::random(), WorkerId(1));
+        let mut dirs = WorkDir::create(&at("work"), at("tmp/tm")).unwrap();
+        assert!(!at("tmp").exists(), "no worker, no directory");
+        let made = dirs.create_worker(job, worker).unwrap();
+        assert!(made.work.is_dir() && made.tmp.is_dir() && made.tmp.starts_with(at("tmp/tm")));
+        assert_eq!(fs::metadata(at("tmp/tm")).unwrap().permissions().mode() & 0o777, 0o700);
+        fs::remove_dir_all(at("tmp/tm")).unwrap();
+        let again = dirs.create_worker(job, WorkerId(2)).unwrap();
+        assert!(again.tmp.is_dir(), "it is made anew when something took it away");
+        let mut other = WorkDir::create(&at("other"), at("tmp/tm")).unwrap();
+        let refused = other.create_worker(job, worker).unwrap_err();
+        assert!(
+            refused.contains("File exists") && refused.contains("[dirs] tmp"),
+            "{refused}"
+        );
+        drop(other);
+        assert!(again.tmp.is_dir(), "it is not the other's");
+        drop(dirs);
+        assert!(!at("work").exists() && !at("tmp/tm").exists() && at("tmp").is_dir());
     }
 }

@@ -71,7 +71,7 @@ pub(super) async fn clean(context: &Context, args: &CleanArgs) -> Result<ExitCod
         return verdict(unreached, &rows, context);
     }
     if !args.yes {
-        confirm(context, &rows)?;
+        confirm(context, &rows).await?;
     }
     let sweep = if args.all {
         sweep
@@ -127,27 +127,34 @@ fn rows(found: &[Found]) -> Vec<LeftoverRow> {
             what: directory.clone(),
             pid: None,
         }));
+        rows.extend(one.temporary.iter().map(|directory| LeftoverRow {
+            host: one.host.clone(),
+            kind: "directory",
+            what: format!("{}/{}", directory.tmp, directory.name),
+            pid: None,
+        }));
     }
     rows
 }
 
-fn confirm(context: &Context, rows: &[LeftoverRow]) -> Result<(), UserError> {
+async fn confirm(context: &Context, rows: &[LeftoverRow]) -> Result<(), UserError> {
     let refuse = |what: &str| UserError::new("clean.unconfirmed", ExitCode::Usage, what.to_owned());
     let table = crate::output::render_list(rows, crate::cli::OutputFormat::Table, SystemTime::now())?;
-    let stdin = std::io::stdin();
-    if !stdin.is_terminal() {
+    if !std::io::stdin().is_terminal() {
         return Err(refuse("this would end or remove what follows")
             .detail(table.trim_end())
             .help("add --yes to go ahead"));
     }
-    let answer = context.progress().suspend(|| {
-        // Without a standard error there is no question, and then no "yes" either.
-        let _ = write!(std::io::stderr(), "{table}End and remove these? [y/N] ");
+    let progress = context.progress();
+    // Ctrl-C must be heard while the answer is waited for.
+    // Without a standard error there is no question, and then no "yes" either.
+    progress.suspend(|| drop(write!(std::io::stderr(), "{table}End and remove these? [y/N] ")));
+    let asking = tokio::task::spawn_blocking(|| {
         let mut answer = String::new();
-        stdin.read_line(&mut answer).map(|_| answer)
+        std::io::stdin().read_line(&mut answer).map(|_| answer)
     });
-    match answer {
-        Ok(answer) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
+    match asking.await {
+        Ok(Ok(answer)) if matches!(answer.trim(), "y" | "Y" | "yes") => Ok(()),
         _ => Err(refuse("nothing was removed")),
     }
 }

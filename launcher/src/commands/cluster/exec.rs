@@ -1,19 +1,20 @@
 //! `flinkctl cluster exec`: a command on hosts.
 
+use std::ffi::OsString;
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::json;
 use tokio::task::JoinSet;
 
 use crate::{
     agent::{
-        CallError,
-        protocol::{ExecSpec, Exit, Output},
+        CommandEvent,
+        protocol::{Exit, Output},
     },
     cli::ExecArgs,
     commands::Context,
     config::Host,
+    control::call_failure,
     error::{HostFailure, UserError},
     exit_code::ExitCode,
     hosts::Hosts,
@@ -31,11 +32,7 @@ pub(super) async fn exec(context: &Context, args: &ExecArgs) -> Result<ExitCode,
         .cloned()
         .collect();
     let reach = Hosts::from_here(cluster).map_err(anyhow::Error::new)?;
-    let words: Vec<String> = args
-        .command
-        .iter()
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
+    let words = words(&args.command)?;
     let prefix = selected.len() > 1;
     let mut tasks = JoinSet::new();
     for host in selected {
@@ -53,6 +50,7 @@ pub(super) async fn exec(context: &Context, args: &ExecArgs) -> Result<ExitCode,
         }
     }
     codes.sort();
+    failures.sort_by(|a: &HostFailure, b| a.host.cmp(&b.host));
     if context.output.is_json() {
         let items: Vec<_> = codes
             .iter()
@@ -72,31 +70,37 @@ pub(super) async fn exec(context: &Context, args: &ExecArgs) -> Result<ExitCode,
     Ok(ExitCode::Remote(u8::try_from(highest).unwrap_or(u8::MAX)))
 }
 
+/// The command as it travels: as text.
+fn words(command: &[OsString]) -> Result<Vec<String>, UserError> {
+    let word = |word: &OsString| {
+        word.to_str().map(str::to_owned).ok_or_else(|| {
+            UserError::new("usage", ExitCode::Usage, "the command for the hosts is not UTF-8")
+                .detail(format!("{word:?}"))
+                .help("have a shell there make the other bytes: -- sh -c 'cat /data/caf$(printf \"\\351\")'")
+        })
+    };
+    command.iter().map(word).collect()
+}
+
 async fn on_host(reach: &Hosts, host: &Host, words: Vec<String>, prefix: bool) -> Result<i32, HostFailure> {
     let link = reach
         .connect(host, |_, _| ())
         .await
         .map_err(|error| error.into_failure(&host.name))?;
-    let lines = Arc::new(Mutex::new(Lines::new(prefix.then(|| host.name.clone()))));
-    let exit = {
-        let lines = lines.clone();
-        link.agent
-            .exec(ExecSpec::Argv(words), move |stream, bytes| {
-                lines
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .print(stream, bytes);
-            })
-            .await
-    };
+    let mut lines = Lines::new(prefix.then(|| host.name.clone()));
+    let exit = async {
+        let mut running = link.agent.exec(words).await?;
+        loop {
+            match running.next().await? {
+                CommandEvent::Output(stream, bytes) => lines.print(stream, bytes).await,
+                CommandEvent::Exited(exit) => return Ok(exit),
+            }
+        }
+    }
+    .await;
     link.hang_up().await;
-    lines.lock().unwrap_or_else(PoisonError::into_inner).finish();
-    let failed = |error: CallError| HostFailure {
-        host: host.name.clone(),
-        message: error.to_string(),
-        hint: None,
-    };
-    match exit.map_err(failed)? {
+    lines.finish().await;
+    match exit.map_err(|error: crate::agent::CallError| call_failure(&host.name, &error))? {
         Exit::Code(code) => Ok(code),
         Exit::Signal(signal) => Ok(SIGNAL_BASE + signal),
     }
@@ -116,32 +120,40 @@ impl Lines {
         }
     }
 
-    fn print(&mut self, stream: Output, bytes: &[u8]) {
+    async fn print(&mut self, stream: Output, bytes: Vec<u8>) {
         let Some(prefix) = &self.prefix else {
-            return write(stream, bytes);
+            return write(stream, bytes).await;
         };
         let partial = &mut self.partial[usize::from(stream == Output::Stderr)];
-        partial.extend_from_slice(bytes);
+        partial.extend(bytes);
+        let mut lines = Vec::new();
         while let Some(end) = partial.iter().position(|byte| *byte == b'\n') {
-            let mut line = format!("{prefix}: ").into_bytes();
-            line.extend(partial.drain(..=end));
-            write(stream, &line);
+            lines.extend_from_slice(format!("{prefix}: ").as_bytes());
+            lines.extend(partial.drain(..=end));
+        }
+        if !lines.is_empty() {
+            write(stream, lines).await;
         }
     }
 
-    fn finish(&mut self) {
+    async fn finish(&mut self) {
         for stream in [Output::Stdout, Output::Stderr] {
             if !self.partial[usize::from(stream == Output::Stderr)].is_empty() {
-                self.print(stream, b"\n");
+                self.print(stream, b"\n".to_vec()).await;
             }
         }
     }
 }
 
-/// A reader that is gone is no error: the command's exit code is what counts.
-fn write(stream: Output, bytes: &[u8]) {
-    let _gone = match stream {
-        Output::Stdout => std::io::stdout().lock().write_all(bytes),
-        Output::Stderr => std::io::stderr().lock().write_all(bytes),
-    };
+/// A reader that is gone is no error: the command's exit code is what counts. One that takes its time holds up the
+/// command on its host, and nothing here: Ctrl-C is heard.
+async fn write(stream: Output, bytes: Vec<u8>) {
+    let writing = tokio::task::spawn_blocking(move || match stream {
+        Output::Stdout => {
+            let mut stdout = std::io::stdout().lock();
+            stdout.write_all(&bytes).and_then(|()| stdout.flush())
+        }
+        Output::Stderr => std::io::stderr().lock().write_all(&bytes),
+    });
+    let _gone = writing.await;
 }

@@ -1,13 +1,19 @@
 //! Following an attached job to its end: progress, its output, Ctrl-C.
 
-use std::{collections::BTreeMap, io::Write, pin::Pin, sync::Arc, time::Instant};
+use std::{
+    collections::BTreeMap,
+    io::{IsTerminal, Write},
+    pin::Pin,
+    sync::Arc,
+    time::Instant,
+};
 
 use flink_graph::{ExecutionState, JobId, JobStatus};
 use flink_rpc::messages::{
-    AttachMode, ClientRequest, JobDetails, JobEvent, JobReport, ProvisioningEvent, ProvisioningStage, VertexDetails,
+    AttachMode, ClientRequest, JobDetails, JobEvent, JobReport, OutputChunk, ProvisioningEvent, ProvisioningStage,
+    VertexDetails,
 };
-
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::{
     cli::OutputFormat,
@@ -21,6 +27,12 @@ use crate::{
     views::JobDetail,
 };
 
+/// The code of the error that a failed job is.
+pub(super) const JOB_FAILED: &str = "job.failed";
+
+/// What helps to understand a job's failure when its cluster is gone.
+const IN_ONE_PROCESS: &str = "to run it in one process on this machine: flinkctl job run --local JOB [-- ARGS]";
+
 /// A cancel call under way.
 type Cancelling<'a> = Pin<Box<dyn Future<Output = Result<(), UserError>> + 'a>>;
 
@@ -30,12 +42,15 @@ pub(super) struct Follow<'a> {
     pub(super) control: &'a Control,
     pub(super) session: &'a str,
     pub(super) job: JobId,
+    /// The cluster is the job's own, and ends with it.
+    pub(super) per_job: bool,
 }
 
 /// How an attached job ended.
 pub(super) struct Ending {
     report: JobReport,
     session: String,
+    per_job: bool,
     /// TaskManagers that were on their way when it ended, and how far they were.
     starting: Vec<String>,
     interrupted: bool,
@@ -58,67 +73,33 @@ impl Follow<'_> {
             .watch::<JobEvent>(self.session, &request)
             .await
             .map_err(client_error)?;
-        let mut shown = Shown::new(self.context.progress());
-        let (mut interrupted, mut stdout_closed) = (false, false);
-        // What the job prints is written aside: its reader may take its time, and Ctrl-C must be heard meanwhile. No further
-        // event is taken until it is written.
-        let mut writing: Option<JoinHandle<std::io::Result<()>>> = None;
-        // Events go on being taken while the cancel call waits for its answer: the answer comes behind them.
-        let mut cancelling: Option<Cancelling<'_>> = None;
+        let mut attached = Attached::new(self);
         loop {
+            let Attached {
+                writing, cancelling, ..
+            } = &mut attached;
             let event = tokio::select! {
                 event = events.next(), if writing.is_none() => event.map_err(client_error)?,
                 written = async { Some(writing.as_mut()?.await) }, if writing.is_some() => {
-                    writing = None;
-                    if let Some(Ok(Err(error))) = written {
-                        if !stdout_error(&error).is_silent() {
-                            return Err(stdout_error(&error));
-                        }
-                        stdout_closed = true;
-                        cancelling = Some(Box::pin(self.cancel()));
-                    }
+                    attached.written(written)?;
                     continue;
                 }
                 result = async { Some(cancelling.as_mut()?.await) }, if cancelling.is_some() => {
-                    cancelling = None;
+                    attached.cancelling = None;
                     result.unwrap_or(Ok(()))?;
                     continue;
                 }
                 () = interrupts.next() => {
-                    if interrupted {
-                        return Err(self.forced());
-                    }
-                    interrupted = true;
-                    shown.progress.note("Stopping the job (again to force)");
-                    cancelling = Some(Box::pin(self.cancel()));
+                    attached.interrupt()?;
                     continue;
                 }
             };
             match event {
-                Some(JobEvent::Output(chunk)) if !stdout_closed => {
-                    let (progress, to) = (shown.progress.clone(), self.output());
-                    let write = move || progress.suspend(|| to.write(&chunk.bytes));
-                    writing = Some(tokio::task::spawn_blocking(write));
-                }
-                Some(JobEvent::Output(_)) => {}
-                Some(JobEvent::Provisioning(event)) => shown.provisioning(event),
-                Some(JobEvent::Progress(details)) => shown.progress(&details),
-                Some(JobEvent::Terminated(report)) => {
-                    shown.progress(&report.details);
-                    shown.end();
-                    return Ok(Ending {
-                        report,
-                        session: self.session.to_owned(),
-                        starting: shown.starting(),
-                        interrupted,
-                        stdout_closed,
-                    });
-                }
-                None => {
-                    let what = format!("the JobManager ended before job {} had a result", self.job);
-                    return Err(UserError::new("jobmanager.lost", ExitCode::Unreachable, what)
-                        .help("flinkctl cluster clean --orphans"));
-                }
+                Some(JobEvent::Output(chunk)) => attached.write(chunk),
+                Some(JobEvent::Provisioning(event)) => attached.shown.provisioning(event),
+                Some(JobEvent::Progress(details)) => attached.shown.progress(&details),
+                Some(JobEvent::Terminated(report)) => return Ok(attached.ended(report)),
+                None => return Err(self.lost()),
             }
         }
     }
@@ -137,11 +118,94 @@ impl Follow<'_> {
             .map_err(client_error)
     }
 
+    fn lost(&self) -> UserError {
+        let what = format!("the JobManager ended before job {} had a result", self.job);
+        UserError::new("jobmanager.lost", ExitCode::Unreachable, what).help("flinkctl cluster clean --orphans")
+    }
+
     fn forced(&self) -> UserError {
         let what = format!("gave up waiting for job {} to stop", self.job);
         UserError::new("interrupted", ExitCode::Interrupted, what)
             .detail("its cluster was told to stop and goes on stopping; processes may be left if it cannot")
             .help("flinkctl cluster clean --orphans")
+    }
+}
+
+/// An attached job on its way to its end.
+struct Attached<'a> {
+    follow: &'a Follow<'a>,
+    shown: Shown,
+    interrupted: bool,
+    stdout_closed: bool,
+    /// What the job prints is written aside: its reader may take its time, and Ctrl-C must be heard meanwhile. No further
+    /// event is taken until it is written.
+    writing: Option<JoinHandle<std::io::Result<()>>>,
+    /// Events go on being taken while the cancel call waits for its answer: the answer comes behind them.
+    cancelling: Option<Cancelling<'a>>,
+}
+
+impl<'a> Attached<'a> {
+    fn new(follow: &'a Follow<'a>) -> Self {
+        Self {
+            follow,
+            shown: Shown::new(follow.context.progress()),
+            interrupted: false,
+            stdout_closed: false,
+            writing: None,
+            cancelling: None,
+        }
+    }
+
+    fn write(&mut self, chunk: OutputChunk) {
+        if self.stdout_closed {
+            return;
+        }
+        let (progress, to) = (self.shown.progress.clone(), self.follow.output());
+        // What is drawn makes room on a terminal only; a pipe may be full for long, and drawing must go on meanwhile.
+        let write = move || match to {
+            JobOutput::Stdout if !std::io::stdout().is_terminal() => to.write(&chunk.bytes),
+            _ => progress.suspend(|| to.write(&chunk.bytes)),
+        };
+        self.writing = Some(tokio::task::spawn_blocking(write));
+    }
+
+    /// The job is cancelled when the reader of our standard output is gone.
+    fn written(&mut self, result: Option<Result<std::io::Result<()>, JoinError>>) -> Result<(), UserError> {
+        self.writing = None;
+        let Some(Ok(Err(error))) = result else {
+            return Ok(());
+        };
+        let error = stdout_error(&error);
+        if !error.is_silent() {
+            return Err(error);
+        }
+        self.stdout_closed = true;
+        self.cancelling = Some(Box::pin(self.follow.cancel()));
+        Ok(())
+    }
+
+    /// Cancels the job; the second time it is no longer waited for.
+    fn interrupt(&mut self) -> Result<(), UserError> {
+        if self.interrupted {
+            return Err(self.follow.forced());
+        }
+        self.interrupted = true;
+        self.shown.progress.note("Stopping the job (again to force)");
+        self.cancelling = Some(Box::pin(self.follow.cancel()));
+        Ok(())
+    }
+
+    fn ended(mut self, report: JobReport) -> Ending {
+        self.shown.progress(&report.details);
+        self.shown.end();
+        Ending {
+            report,
+            session: self.follow.session.to_owned(),
+            per_job: self.follow.per_job,
+            starting: self.shown.starting(),
+            interrupted: self.interrupted,
+            stdout_closed: self.stdout_closed,
+        }
     }
 }
 
@@ -346,11 +410,15 @@ impl Ending {
         if self.stdout_closed {
             return Err(UserError::stdout_closed());
         }
-        ended(&self.report, self.interrupted).map_err(|error| {
-            if self.starting.is_empty() || error.code() != "slots.insufficient" {
-                return error;
+        ended(&self.report, self.interrupted).map_err(|error| match error.code() {
+            "slots.insufficient" if !self.starting.is_empty() => {
+                error.note(format!("still starting: {}", self.starting.join(", ")))
             }
-            error.note(format!("still starting: {}", self.starting.join(", ")))
+            JOB_FAILED if self.per_job => error.help(IN_ONE_PROCESS),
+            JOB_FAILED => error
+                .help(format!("flinkctl job status {}", self.report.details.summary.id))
+                .help(IN_ONE_PROCESS),
+            _ => error,
         })
     }
 }
@@ -375,10 +443,10 @@ fn failed(report: &JobReport) -> UserError {
     let summary = &report.details.summary;
     let Some(failure) = &report.outcome.failure else {
         let what = format!("job \"{}\" ({}) {}", summary.name, summary.id, report.outcome.status);
-        return UserError::new("job.failed", ExitCode::JobFailed, what);
+        return UserError::new(JOB_FAILED, ExitCode::JobFailed, what);
     };
     let what = format!("job \"{}\" ({}) FAILED", summary.name, summary.id);
-    let mut error = UserError::new("job.failed", ExitCode::JobFailed, what);
+    let mut error = UserError::new(JOB_FAILED, ExitCode::JobFailed, what);
     let place = [
         failure.task.as_ref().map(ToString::to_string),
         failure

@@ -18,18 +18,20 @@ pub(super) async fn list(context: &Context, args: JobListArgs) -> Result<ExitCod
     let control = Control::connect(&inventory.cluster, |_, _| ()).await?;
     let rows = rows(&control, &args).await;
     control.link.hang_up().await;
-    let (rows, silent) = rows?;
+    let (rows, missing) = rows?;
     context.output.list(&rows)?;
-    if silent.is_empty() {
-        return Ok(ExitCode::Ok);
+    for error in &missing {
+        context.progress().suspend(|| error.report(context.output.is_json()));
     }
-    let error = no_answer(&silent);
-    context.progress().suspend(|| error.report(context.output.is_json()));
-    Ok(ExitCode::Partial)
+    Ok(if missing.is_empty() {
+        ExitCode::Ok
+    } else {
+        ExitCode::Partial
+    })
 }
 
-/// The jobs, and the sessions whose JobManagers do not answer.
-async fn rows(control: &Control, args: &JobListArgs) -> Result<(Vec<JobRow>, Vec<String>), UserError> {
+/// The jobs, and why some may be missing.
+async fn rows(control: &Control, args: &JobListArgs) -> Result<(Vec<JobRow>, Vec<UserError>), UserError> {
     let sessions = match &args.session {
         Some(name) => vec![control.expect_session(name).await?],
         None => control.sessions().await?,
@@ -37,7 +39,7 @@ async fn rows(control: &Control, args: &JobListArgs) -> Result<(Vec<JobRow>, Vec
     let now = now_ms();
     let mut jobs: Vec<(u64, JobRow)> = Vec::new();
     let mut known: HashSet<JobId> = HashSet::new();
-    let mut silent = Vec::new();
+    let (mut silent, mut missing) = (Vec::new(), Vec::new());
     for session in sessions {
         let Some(summaries) = control.jobs(&session.name).await else {
             silent.push(session.name);
@@ -50,7 +52,17 @@ async fn rows(control: &Control, args: &JobListArgs) -> Result<(Vec<JobRow>, Vec
         jobs.extend(shown.map(|job| (job.start_ms, JobRow::of(job, &session.name, now))));
     }
     if args.all && args.session.is_none() {
-        for archived in control.archive("").await? {
+        for id in control.archived_ids("").await? {
+            let archived = match control.archived(id).await {
+                Ok(Some(archived)) => archived,
+                // It was removed to make room for another.
+                Ok(None) => continue,
+                Err(error) if error.code() == "record.damaged" => {
+                    missing.push(error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let summary = &archived.report.details.summary;
             // A session's JobManager still knows its jobs when they are in the archive already.
             if !known.insert(summary.id) {
@@ -62,6 +74,9 @@ async fn rows(control: &Control, args: &JobListArgs) -> Result<(Vec<JobRow>, Vec
             ));
         }
     }
+    if !silent.is_empty() {
+        missing.push(no_answer(&silent));
+    }
     jobs.sort_by_key(|(start, _)| std::cmp::Reverse(*start));
-    Ok((jobs.into_iter().map(|(_, row)| row).collect(), silent))
+    Ok((jobs.into_iter().map(|(_, row)| row).collect(), missing))
 }

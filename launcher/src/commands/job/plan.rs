@@ -19,7 +19,7 @@ pub(super) async fn plan(context: &Context, args: PlanArgs) -> Result<ExitCode, 
             Err(error) => return Err(error),
         },
     };
-    let program = Program::open(&args.program.job)?;
+    let program = Program::open(&args.program.job).await?;
     program.check_machine()?;
     let plan = match program::plan(&program.path, &args.program.args, parallelism).await {
         Ok(plan) => plan,

@@ -1,8 +1,8 @@
 //! `flinkctl job wait`
 
-use flink_rpc::messages::{AttachMode, ClientRequest, JobEvent};
+use flink_rpc::messages::{AttachMode, ClientRequest, JobEvent, JobReport};
 
-use super::follow::ended;
+use super::follow::{JOB_FAILED, ended};
 use crate::{
     cli::WaitArgs,
     commands::Context,
@@ -21,7 +21,7 @@ pub(super) async fn wait(context: &Context, args: WaitArgs) -> Result<ExitCode, 
 
 async fn outcome(control: &Control, id: &str) -> Result<ExitCode, UserError> {
     let (session, job) = match control.find_job(id).await? {
-        FoundJob::Archived(job) => return ended(&job.report, false),
+        FoundJob::Archived(job) => return verdict(&job.report),
         FoundJob::Live { session, id } => (session, id),
     };
     let request = ClientRequest::WatchJob {
@@ -34,7 +34,7 @@ async fn outcome(control: &Control, id: &str) -> Result<ExitCode, UserError> {
         .map_err(client_error)?;
     loop {
         match events.next().await.map_err(client_error)? {
-            Some(JobEvent::Terminated(report)) => return ended(&report, false),
+            Some(JobEvent::Terminated(report)) => return verdict(&report),
             Some(_) => {}
             None => {
                 let what = format!("the JobManager ended before job {job} had a result");
@@ -42,4 +42,15 @@ async fn outcome(control: &Control, id: &str) -> Result<ExitCode, UserError> {
             }
         }
     }
+}
+
+/// How the job ended; why it failed can be looked at further, for its record stays.
+fn verdict(report: &JobReport) -> Result<ExitCode, UserError> {
+    ended(report, false).map_err(|error| {
+        if error.code() != JOB_FAILED {
+            return error;
+        }
+        let id = report.details.summary.id;
+        error.help(format!("flinkctl job logs {id}      flinkctl job status {id}"))
+    })
 }

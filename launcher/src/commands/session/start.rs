@@ -14,7 +14,7 @@ use crate::{
     process::ProcessIdentity,
     progress::Phase,
     runtime::SessionKind,
-    signals::Interrupts,
+    signals::{Interrupts, interrupted},
 };
 
 /// How long another command that changes the same session is waited for.
@@ -27,28 +27,43 @@ pub(super) async fn start(context: &Context, args: SessionStartArgs) -> Result<E
     check_name(&args.name)?;
     let inventory = context.inventory(&args.define.define)?;
     let cluster = inventory.cluster.restrict(&args.hosts.hosts, &args.hosts.exclude)?;
+    let mut interrupts = Interrupts::new()?;
     let progress = context.progress();
     let host = cluster.jobmanager_host().name.clone();
     progress.begin(Phase::Starting, 1);
     progress.step(Phase::Starting, &host, "connecting");
-    let control = Control::connect(&cluster, |sent, total| {
+    let connecting = Control::connect(&cluster, |sent, total| {
         progress.step(
             Phase::Starting,
             &host,
             &format!("uploading flinkctl {}%", sent * 100 / total.max(1)),
         );
-    })
-    .await?;
-    let result = match launch(&control, &args).await {
+    });
+    let not_up = || {
+        let error = interrupted(format!("before session \"{}\" was up", args.name));
+        if args.detach {
+            error
+                .note("if its JobManager was up by then, it stays; else it ends by itself within seconds")
+                .help(format!(
+                    "flinkctl session list      flinkctl session stop {}",
+                    args.name
+                ))
+        } else {
+            error.note("what had been started of it ends by itself within seconds")
+        }
+    };
+    let control = interrupts.or(not_up, connecting).await?;
+    let result = match interrupts.or(not_up, launch(&control, &args)).await {
         Ok(jobmanager) => {
             progress.done(Phase::Starting, &host);
             progress.end(Phase::Starting);
             if args.detach {
                 started(context, &args.name)
             } else {
-                hold(context, &control, &args.name, jobmanager).await
+                hold(context, &control, &args.name, jobmanager, &mut interrupts).await
             }
         }
+        Err(error) if error.exit_code() == ExitCode::Interrupted => Err(error),
         Err(error) => {
             progress.failed(Phase::Starting, &host, error.reason());
             progress.end(Phase::Starting);
@@ -139,8 +154,8 @@ async fn hold(
     control: &Control,
     name: &str,
     jobmanager: ProcessIdentity,
+    interrupts: &mut Interrupts,
 ) -> Result<ExitCode, UserError> {
-    let mut interrupts = Interrupts::new()?;
     let mut held = control
         .watch::<()>(name, &ClientRequest::HoldCluster)
         .await

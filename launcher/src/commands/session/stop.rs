@@ -14,6 +14,7 @@ use crate::{
     hosts::Hosts,
     progress::Phase,
     runtime::SessionRecord,
+    signals::{Interrupts, interrupted},
     sweep::{Doomed, Sweep},
 };
 
@@ -25,16 +26,28 @@ const STOP_LIMIT: Duration = Duration::from_secs(60);
 
 pub(super) async fn stop(context: &Context, args: SessionStopArgs) -> Result<ExitCode, UserError> {
     let inventory = context.inventory(&[])?;
+    let mut interrupts = Interrupts::new()?;
     let progress = context.progress();
+    let item = format!("session {}", args.name);
     progress.begin(Phase::Stopping, 1);
-    let control = Control::connect(&inventory.cluster, |_, _| ()).await?;
-    progress.step(Phase::Stopping, &control.host().name, "JobManager");
-    let result = stop_session(context, &control, &args.name).await;
-    match &result {
-        Ok(_) => progress.done(Phase::Stopping, &control.host().name),
-        Err(error) => progress.failed(Phase::Stopping, &control.host().name, error.reason()),
+    progress.step(Phase::Stopping, &item, "connecting");
+    let not_told = || interrupted(format!("before session \"{}\" was told to stop", args.name));
+    let connecting = Control::connect(&inventory.cluster, |_, _| ());
+    let control = interrupts.or(not_told, connecting).await?;
+    progress.step(Phase::Stopping, &item, "TaskManagers and JobManager");
+    let not_gone = || {
+        interrupted(format!("before session \"{}\" was seen to be gone", args.name))
+            .note("what was told to stop goes on stopping")
+            .help(format!("flinkctl session stop {}", args.name))
+    };
+    let result = interrupts
+        .or(not_gone, stop_session(context, &control, &args.name))
+        .await;
+    // What failed, and on which host, is in the error.
+    if result.is_ok() {
+        progress.done(Phase::Stopping, &item);
+        progress.end(Phase::Stopping);
     }
-    progress.end(Phase::Stopping);
     control.link.hang_up().await;
     result
 }

@@ -169,6 +169,10 @@ impl OpenSplit {
         self.start = 0;
         if buffer.len() < self.filled + BUFFER_BYTES / 2 {
             buffer.resize((self.filled * 2).max(BUFFER_BYTES), 0);
+        } else if buffer.len() > BUFFER_BYTES && self.filled <= BUFFER_BYTES / 2 {
+            // The long line is out.
+            buffer.truncate(BUFFER_BYTES);
+            buffer.shrink_to_fit();
         }
         let read = loop {
             match self.file.read(&mut buffer[self.filled..]) {
@@ -250,6 +254,22 @@ mod tests {
         for parallelism in [1, 2, 5] {
             assert!(lines(root.path(), parallelism).unwrap().iter().eq(text.lines()));
         }
+    }
+
+    #[test]
+    fn a_long_line_does_not_keep_its_memory() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("long");
+        let short = "short\n".repeat(BUFFER_BYTES * 4);
+        fs::write(&path, format!("{short}{}\n{short}", "x".repeat(BUFFER_BYTES * 9))).unwrap();
+        let files = list(&path).unwrap();
+        let mut reader = LineReader::new(split(&files, 0, 1));
+        let mut largest = 0;
+        while reader.next_line().unwrap().is_some() {
+            largest = largest.max(reader.buffer.capacity());
+        }
+        assert!(largest > BUFFER_BYTES * 9);
+        assert_eq!(reader.buffer.capacity(), BUFFER_BYTES);
     }
 
     #[test]

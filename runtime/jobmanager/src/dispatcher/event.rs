@@ -93,11 +93,14 @@ pub(crate) enum ClientCall {
         reply: Reply<()>,
     },
     Hold {
-        reply: Reply<()>,
+        reply: Reply<ClusterEnd>,
     },
     /// The call that held the cluster is over.
     HoldEnded,
 }
+
+/// How the end of the cluster is told: `Ok` when nothing is left of it.
+pub(crate) type ClusterEnd = oneshot::Receiver<Result<(), Fault>>;
 
 /// What it takes to watch a job.
 #[derive(Debug)]

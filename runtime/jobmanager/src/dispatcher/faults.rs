@@ -48,31 +48,61 @@ pub(super) fn left_behind(hosts: Vec<HostFault>) -> Fault {
     Fault { hosts, ..fault }
 }
 
+/// The code of the fault when a cluster is too small, or too slow.
+const SLOTS_INSUFFICIENT: &str = "slots.insufficient";
+
 /// Jobs that are named as users of slots; of the rest only the number is told.
 const NAMED_USERS: usize = 5;
 
-/// A job does not get its slots. `excluded` are the hosts that are not used because they failed.
+/// A job does not get its slots. `excluded` are the hosts that are not used because they failed, with their slots.
 pub(super) fn slots_insufficient(
     graph: &JobGraph,
     shortage: &Shortage,
     names: &BTreeMap<JobId, String>,
     excluded: Vec<(u32, HostFault)>,
 ) -> Fault {
-    let Shortage {
-        required,
-        offer,
-        task_managers,
-        slots,
-        startable,
-        waited,
-        ..
-    } = shortage;
-    let name = &graph.name;
-    let needs = count(*required, "slot");
-    let mut notes = vec![format!(
+    let Shortage { required, offer, .. } = shortage;
+    let needs = format!("job \"{}\" needs {}", graph.name, count(*required, "slot"));
+    let notes = slots_in_numbers(graph, shortage, names);
+    let lost_slots: u32 = excluded.iter().map(|(slots, _)| slots).sum();
+    let hosts: Vec<_> = excluded.into_iter().map(|(_, fault)| fault).collect();
+    // When the failed hosts would have been enough, they are what is wrong; otherwise the cluster is too small.
+    let (code, message, help) = match hosts.first() {
+        Some(first) if *required <= offer + lost_slots => {
+            let failed = count(hosts.len() as u32, "host");
+            let help = first.help.clone();
+            (
+                first.code.clone(),
+                format!("{needs}, the cluster can offer {offer}: {failed} failed"),
+                help.unwrap_or_else(|| "flinkctl cluster check".to_owned()),
+            )
+        }
+        _ if required > offer => (
+            SLOTS_INSUFFICIENT.to_owned(),
+            format!("{needs}, the cluster can offer {offer}"),
+            help_for_slots(graph, shortage),
+        ),
+        _ => (
+            SLOTS_INSUFFICIENT.to_owned(),
+            format!("{needs}, and did not get them in time"),
+            "wait longer: --slot-timeout; whether all hosts can be reached: flinkctl cluster check".to_owned(),
+        ),
+    };
+    Fault {
+        code,
+        message,
+        help: Some(help),
+        notes,
+        hosts,
+    }
+}
+
+/// What slots there are, who has them, and what needs so many.
+fn slots_in_numbers(graph: &JobGraph, shortage: &Shortage, names: &BTreeMap<JobId, String>) -> Vec<String> {
+    let mut slots = vec![format!(
         "{} with {}",
-        count(*task_managers, "TaskManager"),
-        count(*slots, "slot")
+        count(shortage.task_managers, "TaskManager"),
+        count(shortage.slots, "slot")
     )];
     let mut users = shortage.used_by_others.clone();
     users.sort_by_key(|(_, used)| std::cmp::Reverse(*used));
@@ -81,71 +111,40 @@ pub(super) fn slots_insufficient(
         let other = names
             .get(&job)
             .map_or_else(|| job.to_string(), |name| format!("\"{name}\""));
-        notes.push(format!("{used} used by job {other}"));
+        slots.push(format!("{used} used by job {other}"));
     }
     if !others.is_empty() {
         let used: u32 = others.iter().map(|(_, used)| used).sum();
-        notes.push(format!("{used} used by {}", count(others.len() as u32, "other job")));
+        slots.push(format!("{used} used by {}", count(others.len() as u32, "other job")));
     }
-    notes.push(format!("{} can still be started", count(*startable, "host")));
-    let mut notes = vec![notes.join(" | ")];
+    if !shortage.standalone {
+        slots.push(format!("{} can still be started", count(shortage.startable, "host")));
+    }
+    let mut notes = vec![slots.join(" | ")];
     if let Some(vertex) = graph.largest_vertex() {
         notes.push(format!(
             "largest vertex: `{}` with parallelism {}",
             vertex.name, vertex.parallelism
         ));
     }
-    if !waited.is_zero() && waited.as_secs() > 0 {
-        notes.push(format!("waited {} (--slot-timeout)", seconds(*waited)));
+    if shortage.waited.as_secs() > 0 {
+        notes.push(format!("waited {} (--slot-timeout)", seconds(shortage.waited)));
     }
-    let lost_slots: u32 = excluded.iter().map(|(slots, _)| slots).sum();
-    let hosts: Vec<_> = excluded.into_iter().map(|(_, fault)| fault).collect();
-    // When the failed hosts would have been enough, they are what is wrong; otherwise the cluster is too small.
-    match hosts.first() {
-        Some(first) if *required <= offer + lost_slots => {
-            let failed = count(hosts.len() as u32, "host");
-            let message = format!("job \"{name}\" needs {needs}, the cluster can offer {offer}: {failed} failed");
-            let help = first
-                .help
-                .clone()
-                .unwrap_or_else(|| "flinkctl cluster check".to_owned());
-            Fault {
-                code: first.code.clone(),
-                message,
-                help: Some(help),
-                notes,
-                hosts,
-            }
-        }
-        _ => {
-            let message = if required > offer {
-                format!("job \"{name}\" needs {needs}, the cluster can offer {offer}")
-            } else {
-                format!("job \"{name}\" needs {needs}, and did not get them in time")
-            };
-            let help = if required > offer {
-                help_for_slots(graph, *required, *offer)
-            } else {
-                "wait longer: --slot-timeout; whether all hosts can be reached: flinkctl cluster check".to_owned()
-            };
-            Fault {
-                code: "slots.insufficient".to_owned(),
-                message,
-                help: Some(help),
-                notes,
-                hosts,
-            }
-        }
-    }
+    notes
 }
 
-fn help_for_slots(graph: &JobGraph, required: u32, offer: u32) -> String {
-    let more = "add hosts or slots to cluster.toml, or raise [taskmanager] max";
+fn help_for_slots(graph: &JobGraph, shortage: &Shortage) -> String {
+    let Shortage { required, offer, .. } = shortage;
+    let more = if shortage.standalone {
+        "start more TaskManagers: flinkctl taskmanager --join FILE --slots N"
+    } else {
+        "add hosts or slots to cluster.toml, or raise [taskmanager] max"
+    };
     // With one slot sharing group the parallelism is the number of slots.
     let is_parallelism = graph
         .largest_vertex()
-        .is_some_and(|vertex| vertex.parallelism == required);
-    if is_parallelism && offer > 0 {
+        .is_some_and(|vertex| vertex.parallelism == *required);
+    if is_parallelism && *offer > 0 {
         format!("-p {offer}, or {more}")
     } else {
         more.to_owned()

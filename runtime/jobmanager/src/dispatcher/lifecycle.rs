@@ -6,14 +6,18 @@
 //! Jobs that do not end although their workers were ended, and TaskManagers that nobody can vouch for, do not
 //! keep the cluster from ending: each phase has a time limit, and what may be left is named.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
+use flink_graph::TaskManagerId;
 use flink_rpc::messages::HostFault;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::{Dispatcher, Reply, Work, faults, task_managers::host_fault};
+use super::{ClusterEnd, Dispatcher, Reply, Work, faults, task_managers::host_fault};
 use crate::{
     clock::Now,
     config::{ClusterMode, FIRST_CONTACT_TIMEOUT},
@@ -53,7 +57,7 @@ pub(super) struct Lifecycle {
     hold: Hold,
     cause: Option<ExitCause>,
     had_job: bool,
-    left_behind: Vec<HostFault>,
+    left_behind: BTreeMap<TaskManagerId, HostFault>,
     callers: Vec<Reply<()>>,
     /// Cancelled when it is over: calls that wait for nothing else end then.
     closing: CancellationToken,
@@ -73,7 +77,7 @@ impl Lifecycle {
             hold,
             cause: None,
             had_job: false,
-            left_behind: Vec::new(),
+            left_behind: BTreeMap::new(),
             callers: Vec::new(),
             closing,
         }
@@ -87,8 +91,14 @@ impl Lifecycle {
         }
     }
 
-    pub(super) fn left_behind(&mut self, fault: HostFault) {
-        self.left_behind.push(fault);
+    pub(super) fn left_behind(&mut self, id: TaskManagerId, fault: HostFault) {
+        self.left_behind.insert(id, fault);
+    }
+
+    /// The host is back and in use again: what was left there ended with it, or has ended itself for want of its
+    /// JobManager long before anybody asks.
+    pub(super) fn host_is_back(&mut self, host: &str) {
+        self.left_behind.retain(|_, fault| fault.host != host);
     }
 
     /// Whether a job may be submitted; notes that one is.
@@ -126,14 +136,16 @@ impl Dispatcher {
         self.stop(now, ExitCause::Stopped);
     }
 
-    pub(super) fn hold(&mut self, reply: Reply<()>) {
+    pub(super) fn hold(&mut self, reply: Reply<ClusterEnd>) {
         let answer = match self.lifecycle.hold {
             _ if self.is_stopping() => Err(faults::stopping()),
             Hold::Refused => Err(faults::not_held()),
             Hold::Held => Err(faults::already_held()),
             Hold::Awaited { .. } => {
                 self.lifecycle.hold = Hold::Held;
-                Ok(())
+                let (caller, end) = oneshot::channel();
+                self.lifecycle.callers.push(caller);
+                Ok(end)
             }
         };
         // When the caller is gone, its call says so as any other.
@@ -186,7 +198,7 @@ impl Dispatcher {
                 if left.is_empty() || until <= now.instant {
                     let fault = |id| {
                         let message = "its TaskManager could not be verified to be gone".to_owned();
-                        host_fault(&self.host_name(id), "taskmanager.left-behind", message)
+                        (id, host_fault(&self.host_name(id), "taskmanager.left-behind", message))
                     };
                     let left: Vec<_> = left.into_iter().map(fault).collect();
                     self.lifecycle.left_behind.extend(left);
@@ -225,8 +237,8 @@ impl Dispatcher {
                 tokio::select! {
                     () = &mut ending => break,
                     Some(event) = provider_events.recv() => {
-                        if let ProviderEvent::Stopped { left_behind: Some(fault), .. } = event {
-                            self.lifecycle.left_behind.push(fault);
+                        if let ProviderEvent::Stopped { id, left_behind: Some(fault) } = event {
+                            self.lifecycle.left_behind(id, fault);
                         }
                     }
                 }
@@ -240,6 +252,7 @@ impl Dispatcher {
             closing,
             ..
         } = self.lifecycle;
+        let left_behind: Vec<HostFault> = left_behind.into_values().collect();
         for caller in callers {
             let answer = if left_behind.is_empty() {
                 Ok(())

@@ -49,7 +49,7 @@ use crate::{
     },
 };
 pub(crate) use event::{
-    ClientCall, ConnectionEnd, EVENT_QUEUE, Event, Reply, TASK_MANAGER_QUEUE, TaskManagerLink, Watch,
+    ClientCall, ClusterEnd, ConnectionEnd, EVENT_QUEUE, Event, Reply, TASK_MANAGER_QUEUE, TaskManagerLink, Watch,
 };
 use lifecycle::Lifecycle;
 pub(crate) use provisioning::ProvisioningBoard;

@@ -79,7 +79,7 @@ impl Dispatcher {
                     message = fault.message,
                     "a TaskManager may have been left behind"
                 );
-                self.lifecycle.left_behind(fault);
+                self.lifecycle.left_behind(id, fault);
             }
         }
     }
@@ -112,6 +112,7 @@ impl Dispatcher {
         }
         let Registration { host, pid, slots, .. } = &registration;
         info!(task_manager = %id, host, pid, slots, "TaskManager registered");
+        self.lifecycle.host_is_back(host);
         let stage = ProvisioningStage::Registered { slots: *slots };
         self.provisioning.send_modify(|board| board.note(host, stage));
         let since_ms = now.epoch_ms;

@@ -32,6 +32,8 @@ pub(crate) struct Shortage {
     pub(crate) used_by_others: Vec<(JobId, u32)>,
     /// Hosts that can still be started.
     pub(crate) startable: u32,
+    /// TaskManagers are started by somebody else: more may come, and none can be asked for.
+    pub(crate) standalone: bool,
     /// How long the job has waited.
     pub(crate) waited: Duration,
 }

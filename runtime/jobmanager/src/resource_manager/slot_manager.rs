@@ -574,6 +574,7 @@ impl SlotManager {
             slots,
             used_by_others,
             startable: self.capacity.startable_hosts,
+            standalone: self.capacity.unbounded,
             waited: now.saturating_duration_since(entry.waiting_since),
         };
         self.unplan(job);

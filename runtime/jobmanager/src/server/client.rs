@@ -62,15 +62,20 @@ async fn check(door: &Door, submission: &JobSubmission) -> Result<(), Fault> {
     door.blobs.require(submission.artifact).await
 }
 
+/// Holds the cluster while the call lasts, and tells how the cluster ended.
 async fn hold(door: &Door, mut responder: Responder<SendStream>) {
-    if let Err(fault) = door.ask(|reply| Event::Client(ClientCall::Hold { reply })).await {
-        return answer(responder, &Err::<(), _>(fault)).await;
-    }
+    let end = match door.ask(|reply| Event::Client(ClientCall::Hold { reply })).await {
+        Ok(end) => end,
+        Err(fault) => return answer(responder, &Err::<(), _>(fault)).await,
+    };
     let broken_off = responder.get_mut().stopped();
     let is_told = responder.send(&()).await.is_ok();
     if is_told {
         tokio::select! {
-            () = door.closing.cancelled() => drop(deliver(responder).await),
+            end = end => match end {
+                Ok(Err(left_behind)) => answer(responder, &Err::<(), _>(left_behind)).await,
+                Ok(Ok(())) | Err(_) => drop(deliver(responder).await),
+            },
             _ = broken_off => {}
         }
     }

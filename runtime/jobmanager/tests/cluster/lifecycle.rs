@@ -231,15 +231,19 @@ async fn a_task_manager_that_does_not_end_is_stopped_and_what_cannot_be_verified
         let setup = Setup {
             stops,
             stop_grace: Duration::from_millis(100),
+            mode: ClusterMode::Session { attached: true },
             ..Setup::default()
         };
         let mut cluster = Cluster::start(setup).await;
         let client = cluster.client().await;
+        let mut hold = client.stream::<()>(ClientRequest::HoldCluster).await;
+        assert_eq!(hold.next().await, Ok(Some(())));
         client.submit(1, false).await.unwrap();
         let mut task_manager = cluster.task_manager(2).await;
         // It neither offers its slots nor ends.
         task_manager.requested().await;
         let answer = client.call::<()>(ClientRequest::StopCluster).await;
+        assert_eq!(hold.next().await.map(|end| assert_eq!(end, None)), answer);
         assert_eq!(within(cluster.stopped.recv()).await, Some(task_manager.id));
         let exit = cluster.exit().await;
         if stops == Stops::Clean {

@@ -40,7 +40,7 @@ pub enum ClientRequest {
     /// either way.
     StopCluster,
     /// Tie the cluster's life to this call. Reply: `()` at once; then nothing until the cluster ends, which ends the
-    /// stream. When the call breaks off before, an attached session stops, and so does a per-job cluster to which no
+    /// stream, with the fault `cluster.left-behind` as for `StopCluster`. When the call breaks off before, an attached session stops, and so does a per-job cluster to which no
     /// job was submitted yet (from then on its life is the job's).
     HoldCluster,
 }

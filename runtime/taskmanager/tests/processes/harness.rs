@@ -250,6 +250,11 @@ impl Bench {
         self.dirs.path().join("work")
     }
 
+    /// See the fixture.
+    pub(crate) fn tmp_dir(&self) -> PathBuf {
+        self.dirs.path().join("work.tmp")
+    }
+
     pub(crate) fn blob_dir(&self) -> PathBuf {
         self.dirs.path().join("blobs")
     }

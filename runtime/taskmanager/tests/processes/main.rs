@@ -56,7 +56,9 @@ async fn a_worker_gets_its_environment_and_its_tasks_and_ends_with_its_last_slot
     let environment = String::from_utf8_lossy(&environment);
     let tag = format!("FLINKCTL=test/cluster/tm1/worker/{}", job(1));
     let parent = format!("FLINK_PARENT_PID={}", bench.task_manager_pid());
-    for expected in ["FLINK_ROLE=worker", "SPECIAL=value", &tag, &parent] {
+    let tmp = bench.tmp_dir().join(format!("worker-{}-1", job(1)));
+    let tmpdir = format!("TMPDIR={}", tmp.display());
+    for expected in ["FLINK_ROLE=worker", "SPECIAL=value", &tag, &parent, &tmpdir] {
         assert!(
             environment.split('\0').any(|entry| entry == expected),
             "{expected} in {environment}"
@@ -82,10 +84,10 @@ async fn a_worker_gets_its_environment_and_its_tasks_and_ends_with_its_last_slot
     assert_eq!(session.offered(&[3]).await, worker, "the job's one worker");
     session.free(&[2, 3]).await;
     harness::until("the worker is gone", || !is_alive(worker)).await;
-    harness::until("its directory is gone", || !dir.exists()).await;
+    harness::until("its directories are gone", || !dir.exists() && !tmp.exists()).await;
     session.send(&ToTaskManager::Shutdown).await;
     assert_eq!(bench.outcome().await, "Ok(ShutDown)");
-    assert!(!bench.work_dir().exists());
+    assert!(!bench.work_dir().exists() && !bench.tmp_dir().exists());
     session.says_no_more().await;
 }
 

@@ -27,6 +27,7 @@ fn shortage(required: u32, offer: u32) -> Shortage {
         slots: 64,
         used_by_others: vec![(JobId::from_bytes([2; 16]), 44)],
         startable: 0,
+        standalone: false,
         waited: Duration::from_secs(60),
     }
 }
@@ -49,6 +50,21 @@ fn a_cluster_that_is_too_small_is_described_in_numbers() {
         ]
     );
     assert!(fault.help.unwrap().starts_with("-p 20, or "));
+}
+
+#[test]
+fn who_starts_task_managers_by_hand_is_told_to_start_more() {
+    let shortage = Shortage {
+        standalone: true,
+        used_by_others: Vec::new(),
+        ..shortage(24, 20)
+    };
+    let fault = slots_insufficient(&graph(24), &shortage, &BTreeMap::new(), Vec::new());
+    assert_eq!(fault.notes[0], "16 TaskManagers with 64 slots");
+    assert_eq!(
+        fault.help.as_deref(),
+        Some("-p 20, or start more TaskManagers: flinkctl taskmanager --join FILE --slots N")
+    );
 }
 
 #[test]

@@ -175,6 +175,7 @@ fn what_can_never_be_is_refused_at_once_and_what_is_only_used_is_waited_for() {
         slots: 8,
         used_by_others: vec![(job(1), 6)],
         startable: 1,
+        standalone: false,
         waited: CHECK_DELAY,
     };
     assert_eq!(actions, [SlotAction::NotEnough { job: job(2), shortage }]);
