@@ -4,8 +4,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
-use flinkctl::agent::{AgentClient, CallError, CommandEvent};
 use flinkctl::agent::protocol::{AgentError, Bytes, Exit, LaunchOutcome, LaunchSpec, Output, ProbeRequest, Program};
+use flinkctl::agent::{AgentClient, CallError, CommandEvent};
 use flinkctl::process::{ProcessIdentity, StopOutcome};
 use flinkctl::ssh::Binary;
 
