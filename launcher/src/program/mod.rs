@@ -328,18 +328,19 @@ async fn build_package(directory: &Path) -> Result<PathBuf, ProgramError> {
             path: directory.to_owned(),
         });
     }
-    let output = tokio::process::Command::new("cargo")
+    let failed = |source| ProgramError::Run {
+        path: "cargo".into(),
+        source,
+    };
+    let building = tokio::process::Command::new("cargo")
         .args(["build", "--release", "--message-format=json-render-diagnostics"])
         .current_dir(directory)
         .stdin(std::process::Stdio::null())
-        .stderr(std::process::Stdio::inherit())
+        .stdout(std::process::Stdio::piped())
         .kill_on_drop(true)
-        .output()
-        .await
-        .map_err(|source| ProgramError::Run {
-            path: "cargo".into(),
-            source,
-        })?;
+        .spawn()
+        .map_err(failed)?;
+    let output = building.wait_with_output().await.map_err(failed)?;
     if !output.status.success() {
         return Err(ProgramError::Build {
             path: directory.to_owned(),
