@@ -20,6 +20,7 @@ use crate::{
     remote::{Moved, RemoteReceiver, Turn},
     signal::TaskSignal,
     transport::Request,
+    wakeups::unpark_soon,
 };
 
 /// Bytes that a channel may deliver before the next one gets its turn.
@@ -326,7 +327,7 @@ impl ReadyList {
         drop(queue);
         // The task takes the whole list, so only its first entry needs to wake it.
         if was_empty {
-            self.signal.unpark();
+            unpark_soon(&self.signal);
         }
     }
 

@@ -34,6 +34,7 @@ mod remote;
 mod selector;
 mod signal;
 mod transport;
+mod wakeups;
 mod writer;
 
 pub use channel::{ChannelId, ChannelMetrics, Event, Peer, Transport};

@@ -37,6 +37,7 @@ impl TaskSignal {
     }
 
     /// True once the task is cancelled.
+    #[inline]
     pub fn is_cancelled(&self) -> bool {
         self.0.cancelled.load(Ordering::Relaxed)
     }
@@ -74,7 +75,9 @@ impl TaskSignal {
     }
 
     pub(crate) fn unpark(&self) {
-        if let Some(thread) = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+        // Not under the lock: the thread, which may run at once, will take it.
+        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(thread) = thread {
             thread.unpark();
         }
     }

@@ -23,6 +23,7 @@ use crate::{
     remote::RemoteSender,
     selector::ChannelSelector,
     signal::TaskSignal,
+    wakeups::unpark_soon,
 };
 
 /// How long a record may wait in a buffer that does not fill up.
@@ -376,7 +377,7 @@ impl Wake for Ready {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.flag.swap(true, Ordering::AcqRel) {
-            self.signal.unpark();
+            unpark_soon(&self.signal);
         }
     }
 }
