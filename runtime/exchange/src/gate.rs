@@ -20,7 +20,6 @@ use crate::{
     remote::{Moved, RemoteReceiver, Turn},
     signal::TaskSignal,
     transport::Request,
-    wakeups::unpark_soon,
 };
 
 /// Bytes that a channel may deliver before the next one gets its turn.
@@ -327,7 +326,7 @@ impl ReadyList {
         drop(queue);
         // The task takes the whole list, so only its first entry needs to wake it.
         if was_empty {
-            unpark_soon(&self.signal);
+            self.signal.unpark();
         }
     }
 

@@ -34,7 +34,6 @@ mod remote;
 mod selector;
 mod signal;
 mod transport;
-mod wakeups;
 mod writer;
 
 pub use channel::{ChannelId, ChannelMetrics, Event, Peer, Transport};

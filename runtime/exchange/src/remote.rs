@@ -123,8 +123,8 @@ impl RemoteSender {
     }
 }
 
-/// Chunks taken from the transport at a time, under one lock of the connection: packets for the most part.
-const CHUNKS: usize = 64;
+/// Chunks taken from the transport at a time, under one lock of the connection.
+const CHUNKS: usize = 16;
 
 /// The consumer's end.
 pub(crate) struct RemoteReceiver {

@@ -75,9 +75,7 @@ impl TaskSignal {
     }
 
     pub(crate) fn unpark(&self) {
-        // Not under the lock: the thread, which may run at once, will take it.
-        let thread = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(thread) = thread {
+        if let Some(thread) = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
             thread.unpark();
         }
     }

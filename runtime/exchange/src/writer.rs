@@ -23,7 +23,6 @@ use crate::{
     remote::RemoteSender,
     selector::ChannelSelector,
     signal::TaskSignal,
-    wakeups::unpark_soon,
 };
 
 /// How long a record may wait in a buffer that does not fill up.
@@ -377,7 +376,7 @@ impl Wake for Ready {
 
     fn wake_by_ref(self: &Arc<Self>) {
         if !self.flag.swap(true, Ordering::AcqRel) {
-            unpark_soon(&self.signal);
+            self.signal.unpark();
         }
     }
 }

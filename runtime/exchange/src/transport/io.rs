@@ -31,7 +31,6 @@ use crate::{
     config::NetworkConfig,
     environment::Core,
     error::{ExchangeError, StartError},
-    wakeups::Deliverer,
 };
 
 /// Pause before connecting again after the peer said that it prefers another connection, and none has come.
@@ -90,7 +89,6 @@ impl Io {
     /// Runs until shut down.
     pub(crate) fn run(self) {
         let Self { runtime, network } = self;
-        runtime.spawn(Deliverer);
         runtime.block_on(network.run());
     }
 }
