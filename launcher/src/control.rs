@@ -390,11 +390,11 @@ pub(crate) fn call_text(error: &CallError) -> String {
 pub(crate) fn fault_error(fault: Fault) -> UserError {
     let exit = fault_exit(&fault);
     let help = fault.help;
-    let hosts = fault.hosts.into_iter().map(|host| HostFailure {
-        host: host.host,
-        message: host.message,
+    let hosts = fault.hosts.into_iter().map(|host| {
+        let failure = HostFailure::from(host);
         // What helps with all of it is said once.
-        hint: host.help.filter(|hint| help.as_ref() != Some(hint)),
+        let hint = failure.hint.filter(|hint| help.as_ref() != Some(hint));
+        HostFailure { hint, ..failure }
     });
     let error = UserError::new(fault.code, exit, fault.message).hosts(hosts);
     let error = fault.notes.into_iter().fold(error, UserError::detail);

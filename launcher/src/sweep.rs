@@ -56,7 +56,7 @@ impl Found {
         let tags = self
             .processes
             .iter()
-            .filter_map(|process| process.identity.tag.as_deref()?.split('/').nth(1));
+            .filter_map(|process| Some(Layout::parse_tag(process.identity.tag.as_deref()?)?.1));
         let directories = self.directories.iter();
         let temporary = self.temporary.iter();
         tags.chain(directories.filter_map(|directory| directory.rsplit('/').next()))
@@ -192,8 +192,10 @@ impl Sweep {
         for process in &found.processes {
             agent.stop(process.identity.clone(), self.grace).await?;
         }
-        // At its end a JobManager writes down what became of its detached jobs.
-        self.find_directories(host, found, agent).await?;
+        if !found.processes.is_empty() {
+            // At its end a JobManager writes down what became of its detached jobs.
+            self.find_directories(host, found, agent).await?;
+        }
         for directory in &found.directories {
             agent.remove_tree(directory).await?;
         }
@@ -211,10 +213,8 @@ impl Sweep {
         }
     }
 
-    /// Tags are `<cluster>/<session>/<role>...`.
     fn dooms_tag(&self, tag: &str) -> bool {
-        let mut parts = tag.split('/');
-        parts.next() == Some(&self.cluster) && parts.next().is_some_and(|session| self.dooms(session))
+        Layout::parse_tag(tag).is_some_and(|(cluster, session, _)| cluster == self.cluster && self.dooms(session))
     }
 }
 

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use flink_tests::{Bed, Role, Signal, Traces, in_testbed, on_hosts, wait_until};
 
+use crate::detached::run_detached;
+
 #[test]
 fn stop_works_when_the_job_manager_is_dead() {
     in_testbed(&on_hosts(3), |bed| {
@@ -78,19 +80,7 @@ fn clean_ends_orphans_and_spares_the_living() {
 #[test]
 fn clean_all_leaves_no_record_of_what_it_ended() {
     in_testbed(&on_hosts(2), |bed| {
-        let run = [
-            "job",
-            "run",
-            "-d",
-            "-o",
-            "name",
-            &bed.misbehave(),
-            "--",
-            "--print",
-            "--source-ms",
-            "5",
-        ];
-        let id = bed.flinkctl(run).fine().word();
+        let id = run_detached(bed, &bed.misbehave(), &["--print", "--source-ms", "5"]);
         bed.wait_for_job(&id, "RUNNING");
         let _all = bed.flinkctl(["cluster", "clean", "--all", "--yes"]).fine();
         bed.nothing_left(Duration::from_secs(2), Traces::None);

@@ -136,7 +136,8 @@ fn unknown_jobs_are_not_found() {
     });
 }
 
-fn run_detached(bed: &Bed, program: &str, arguments: &[&str]) -> String {
+/// The id of a job that was submitted with `-d`.
+pub(crate) fn run_detached(bed: &Bed, program: &str, arguments: &[&str]) -> String {
     bed.flinkctl([&["job", "run", "-d", "-o", "name", program, "--"], arguments].concat())
         .fine()
         .word()

@@ -12,6 +12,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
+use flink_rpc::messages::HostFault;
+
 use crate::exit_code::ExitCode;
 
 /// How bad it is: errors end the command, warnings accompany its answer.
@@ -32,6 +34,16 @@ pub(crate) struct HostFailure {
     pub(crate) message: String,
     /// What would help on this host alone.
     pub(crate) hint: Option<String>,
+}
+
+impl From<HostFault> for HostFailure {
+    fn from(fault: HostFault) -> Self {
+        Self {
+            host: fault.host,
+            message: fault.message,
+            hint: fault.help,
+        }
+    }
 }
 
 /// A text file that errors can point into.

@@ -208,10 +208,9 @@ fn port_in_use(address: SocketAddr, cluster: &Cluster, error: &StartError) -> Fa
             ..fault.with_help(&help)
         };
     };
-    // Tags are `<cluster>/<session>/<role>`.
     let session = holder.tag.as_deref().and_then(|tag| {
-        let (session, _role) = tag.strip_prefix(&cluster.name)?.strip_prefix('/')?.split_once('/')?;
-        Some(session)
+        let (owner, session, _) = Layout::parse_tag(tag)?;
+        (owner == cluster.name).then_some(session)
     });
     let (of_session, stop_it) = session
         .map(|session| {

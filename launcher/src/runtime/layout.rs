@@ -50,22 +50,23 @@ impl Layout {
     pub(crate) fn tag(&self, session: &str) -> String {
         format!("{}/{session}", self.cluster)
     }
+
+    /// Cluster, session and role of a process with such a tag; what may follow the role (a host, a job) is left out.
+    pub(crate) fn parse_tag(tag: &str) -> Option<(&str, &str, &str)> {
+        let mut parts = tag.split('/');
+        Some((parts.next()?, parts.next()?, parts.next()?))
+    }
 }
 
 /// Removes `directory` and then those above it that have become empty, up to `base`. What cannot be removed stays:
 /// others still use it, or it was never there.
 pub(crate) fn remove_with_empty_parents(base: &Path, directory: &Path) {
-    remove_tree(directory);
-    remove_empty_parents(base, directory);
-}
-
-/// Removes `directory` with what is in it, if it is there.
-pub(crate) fn remove_tree(directory: &Path) {
     if let Err(error) = std::fs::remove_dir_all(directory)
         && error.kind() != std::io::ErrorKind::NotFound
     {
         tracing::warn!(directory = %directory.display(), %error, "could not be removed");
     }
+    remove_empty_parents(base, directory);
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use flink_jobmanager::{HostCapacity, ProviderEvent, ProviderEvents, ResourceProv
 use flink_rpc::messages::{Fault, HostFault, PROTOCOL_VERSION, ProvisioningStage, TaskManagerStartup};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 
-use super::{JobManagerStartup, Layout, jobmanager, taskmanager::TaskManagerLaunch, tmp};
+use super::{JobManagerStartup, Layout, jobmanager, tmp};
 use crate::{
     agent::{
         AgentClient, CallError,
@@ -211,14 +211,9 @@ impl Shared {
         let layout = Layout::of(&self.cluster.name);
         let work_dir = layout.task_manager(&self.session, &host.name);
         let startup = self
-            .startup(host, Path::new(&agent.hello().base), &work_dir, request)
+            .startup(host, Path::new(&agent.hello().base), &work_dir, &tmp_name, request)
             .await?;
-        let launch = TaskManagerLaunch {
-            startup,
-            tmp: host.tmp_dir.clone(),
-            tmp_name,
-        };
-        let payload = postcard::to_stdvec(&launch)
+        let payload = postcard::to_stdvec(&startup)
             .map_err(|error| fault(&host.name, "taskmanager.startup", error.to_string()))?;
         let spec = LaunchSpec {
             program: Program::Flinkctl,
@@ -251,6 +246,7 @@ impl Shared {
         host: &Host,
         base: &Path,
         work_dir: &str,
+        tmp_name: &str,
         request: StartTaskManager,
     ) -> Result<TaskManagerStartup, HostFault> {
         let taskmanager = &self.cluster.taskmanager;
@@ -273,6 +269,7 @@ impl Shared {
             mtu: taskmanager.mtu.bytes(),
             blob_dir: base.join(Layout::BLOBS),
             work_dir: base.join(work_dir),
+            tmp_dir: Path::new(&host.tmp_dir).join(tmp_name),
             worker_env: host
                 .env
                 .iter()

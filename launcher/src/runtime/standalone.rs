@@ -29,6 +29,7 @@ use crate::{
     control::{fault_error, owner},
     error::UserError,
     exit_code::ExitCode,
+    ssh::expand_home,
 };
 
 /// What a standalone TaskManager is let in with.
@@ -153,14 +154,13 @@ pub(super) fn run_taskmanager(args: &TaskManagerArgs) -> Result<(), UserError> {
         )));
     }
     let startup = startup(join, args)?;
-    let tmp_dir = expand(&args.tmp)?.join(tmp::fresh_name(&startup.tag_prefix));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(anyhow::Error::new)?;
     let exit = runtime.block_on(async {
         let (registered, wait) = tokio::sync::oneshot::channel();
-        let running = taskmanager::run(startup, &tmp_dir, registered);
+        let running = taskmanager::run(startup, registered);
         tokio::pin!(running);
         tokio::select! {
             exit = &mut running => return exit,
@@ -184,6 +184,7 @@ pub(super) fn run_taskmanager(args: &TaskManagerArgs) -> Result<(), UserError> {
 fn startup(join: JoinFile, args: &TaskManagerArgs) -> Result<TaskManagerStartup, UserError> {
     let base = expand(&args.base)?;
     let layout = Layout::of(&join.cluster_name);
+    let tag_prefix = layout.tag(&join.session);
     let host = args
         .name
         .clone()
@@ -203,8 +204,9 @@ fn startup(join: JoinFile, args: &TaskManagerArgs) -> Result<TaskManagerStartup,
         mtu: join.mtu,
         blob_dir: base.join(Layout::BLOBS),
         work_dir: base.join(layout.task_manager(&join.session, &format!("{host}-{}", std::process::id()))),
+        tmp_dir: expand(&args.tmp)?.join(tmp::fresh_name(&tag_prefix)),
         worker_env: Vec::new(),
-        tag_prefix: layout.tag(&join.session),
+        tag_prefix,
         host,
     })
 }
@@ -225,12 +227,7 @@ fn route_to(peer: SocketAddr) -> Result<IpAddr, UserError> {
 }
 
 fn expand(path: &str) -> Result<PathBuf, UserError> {
-    let home = std::env::var_os("HOME").map(PathBuf::from);
-    let expanded = match (path.strip_prefix("~/"), home) {
-        (Some(rest), Some(home)) => home.join(rest),
-        _ => PathBuf::from(path),
-    };
-    Ok(std::path::absolute(expanded).map_err(anyhow::Error::new)?)
+    Ok(std::path::absolute(expand_home(Path::new(path))).map_err(anyhow::Error::new)?)
 }
 
 fn millis(duration: std::time::Duration) -> u64 {

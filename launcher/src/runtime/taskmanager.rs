@@ -5,11 +5,10 @@ use std::{future::Future, path::Path};
 use anyhow::Context;
 use flink_rpc::messages::{Fault, PROTOCOL_VERSION, TaskManagerStartup};
 use flink_taskmanager::{Exit, TaskManager, TaskManagerError};
-use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
-use super::{layout::remove_with_empty_parents, tmp};
-use crate::process::Startup;
+use super::layout::remove_with_empty_parents;
+use crate::{process::Startup, ssh::expand_home};
 
 /// Runs the TaskManager that the launch channel on standard input describes, until it ends.
 ///
@@ -18,9 +17,9 @@ use crate::process::Startup;
 /// launched it is told instead.
 pub(crate) fn run_launched() -> anyhow::Result<()> {
     let (channel, payload) = Startup::receive()?;
-    let launch: TaskManagerLaunch = postcard::from_bytes(&payload).context("decode the start-up message")?;
-    let TaskManagerLaunch { startup, tmp, tmp_name } = launch;
-    let tmp_dir = tmp::expand(&tmp).join(tmp_name);
+    let mut startup: TaskManagerStartup = postcard::from_bytes(&payload).context("decode the start-up message")?;
+    // As cluster.toml has it: whose home directory is meant is known here.
+    startup.tmp_dir = expand_home(&startup.tmp_dir);
     anyhow::ensure!(
         startup.protocol == PROTOCOL_VERSION,
         "protocol {} is not spoken here",
@@ -30,7 +29,7 @@ pub(crate) fn run_launched() -> anyhow::Result<()> {
     let work_dir = startup.work_dir.clone();
     let result = runtime.block_on(async {
         let (registered, wait) = oneshot::channel();
-        let running = run(startup, &tmp_dir, registered);
+        let running = run(startup, registered);
         tokio::pin!(running);
         let exit = tokio::select! {
             exit = &mut running => exit,
@@ -56,32 +55,19 @@ pub(crate) fn run_launched() -> anyhow::Result<()> {
     result
 }
 
-/// What makes a TaskManager; travels over its launch channel.
-#[derive(Serialize, Deserialize)]
-pub(super) struct TaskManagerLaunch {
-    /// For the TaskManager.
-    pub(super) startup: TaskManagerStartup,
-    /// `[dirs] tmp` of its host.
-    pub(super) tmp: String,
-    /// The name in there of the directory that it may make.
-    pub(super) tmp_name: String,
-}
-
 /// Removes what is left of `<base>/clusters/<cluster>/sessions/<session>/tm-<host>`, and of those above it what is empty.
 fn remove_work_dir(work_dir: &Path) {
     let base = work_dir.ancestors().nth(5).unwrap_or(work_dir);
     remove_with_empty_parents(base, work_dir);
 }
 
-/// Runs a TaskManager until it ends; afterwards nothing of it is left but the cache. `tmp_dir`, which is not there
-/// yet, is for temporary files.
+/// Runs a TaskManager until it ends; afterwards nothing of it is left but the cache.
 pub(super) async fn run(
     startup: TaskManagerStartup,
-    tmp_dir: &Path,
     registered: oneshot::Sender<()>,
 ) -> Result<Exit, TaskManagerError> {
     let work_dir = startup.work_dir.clone();
-    let exit = TaskManager::run(startup, tmp_dir.to_owned(), terminated(), |_| {
+    let exit = TaskManager::run(startup, terminated(), |_| {
         // Whoever waited for it has stopped waiting.
         let _gone = registered.send(());
     })

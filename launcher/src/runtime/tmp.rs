@@ -4,8 +4,6 @@
 //! its host does. `[dirs] tmp` is everybody's and lies outside of the base directory, where an agent removes nothing by
 //! itself: a shell does it, and takes only what belongs to the login user.
 
-use std::path::{Path, PathBuf};
-
 use crate::agent::{
     AgentClient, CallError, CommandEvent,
     protocol::{AgentError, Exit, Output},
@@ -26,14 +24,6 @@ pub(super) fn fresh_name(tag: &str) -> String {
 pub(crate) fn session_of<'a>(cluster: &str, name: &'a str) -> Option<&'a str> {
     let (session, _random) = name.strip_prefix(&prefix(cluster))?.rsplit_once('.')?;
     Some(session)
-}
-
-/// A path of cluster.toml on this host.
-pub(super) fn expand(path: &str) -> PathBuf {
-    match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
-        (Some(rest), Some(home)) => Path::new(&home).join(rest),
-        _ => PathBuf::from(path),
-    }
 }
 
 /// The names of the cluster's directories in `tmp` of the agent's host.
@@ -90,7 +80,7 @@ async fn run(agent: &AgentClient, words: &[&str]) -> Result<String, CallError> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink, process::Command};
+    use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
     use super::*;
 

@@ -26,4 +26,5 @@ pub use bootstrap::{BootstrapError, BootstrapFailure, Program, UploadProgress};
 pub use connection::{BoxReader, BoxWriter, HostConnection, Transport};
 pub use connector::{Connector, ConnectorSettings};
 pub use error::{HostKey, SshError, SshErrorKind};
+pub(crate) use target::expand_home;
 pub use target::{Endpoint, HostKeys, InvalidTarget, SshTarget};

@@ -164,7 +164,7 @@ impl fmt::Display for Endpoint {
 }
 
 /// Replaces a leading `~/` by this user's home directory.
-pub(super) fn expand_home(path: &Path) -> PathBuf {
+pub(crate) fn expand_home(path: &Path) -> PathBuf {
     match (path.strip_prefix("~"), std::env::var_os("HOME")) {
         (Ok(rest), Some(home)) => Path::new(&home).join(rest),
         _ => path.to_owned(),

@@ -101,8 +101,7 @@ impl Drop for LinkTask {
 impl TaskManager {
     /// Runs a TaskManager until it is told to end, by its JobManager or by `shutdown`, or has lost its JobManager.
     /// Then all workers have ended and its directories are gone. `on_registered` is called once, when the first
-    /// registration was answered. `tmp_dir` is for the temporary files of its workers: it must not be there, is made
-    /// for the first of them, and removed in the end.
+    /// registration was answered.
     ///
     /// To be driven by `block_on` on the main thread, preferably of a current-thread runtime with I/O and time:
     /// workers die with the thread that drives it. Dropped before its end it kills its workers, but not what they
@@ -113,7 +112,6 @@ impl TaskManager {
     /// [`REGISTRATION_TIMEOUT`], or one refuses a registration.
     pub async fn run(
         startup: TaskManagerStartup,
-        tmp_dir: PathBuf,
         shutdown: impl Future<Output = ()>,
         on_registered: impl FnOnce(&Registered),
     ) -> Result<Exit, TaskManagerError> {
@@ -123,7 +121,7 @@ impl TaskManager {
                 theirs: startup.protocol,
             });
         }
-        let work_dir = WorkDir::create(&startup.work_dir, tmp_dir)?;
+        let work_dir = WorkDir::create(&startup.work_dir, startup.tmp_dir.clone())?;
         let blobs = BlobCache::open(&startup.blob_dir)?;
         let mut task_manager = Self {
             state: TaskManagerState::new(limits(&startup), Instant::now()),

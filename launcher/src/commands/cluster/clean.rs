@@ -146,9 +146,9 @@ async fn confirm(context: &Context, rows: &[LeftoverRow]) -> Result<(), UserErro
             .help("add --yes to go ahead"));
     }
     let progress = context.progress();
-    // Ctrl-C must be heard while the answer is waited for.
     // Without a standard error there is no question, and then no "yes" either.
     progress.suspend(|| drop(write!(std::io::stderr(), "{table}End and remove these? [y/N] ")));
+    // Ctrl-C must be heard while the answer is waited for.
     let asking = tokio::task::spawn_blocking(|| {
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).map(|_| answer)

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     agent::{
-        CommandEvent,
+        CallError, CommandEvent,
         protocol::{Exit, Output},
     },
     cli::ExecArgs,
@@ -100,7 +100,7 @@ async fn on_host(reach: &Hosts, host: &Host, words: Vec<String>, prefix: bool) -
     .await;
     link.hang_up().await;
     lines.finish().await;
-    match exit.map_err(|error: crate::agent::CallError| call_failure(&host.name, &error))? {
+    match exit.map_err(|error: CallError| call_failure(&host.name, &error))? {
         Exit::Code(code) => Ok(code),
         Exit::Signal(signal) => Ok(SIGNAL_BASE + signal),
     }

@@ -212,13 +212,8 @@ impl PerJob<'_> {
 /// The cluster has ended, but not everything of it is known to be gone.
 fn left_behind(fault: Fault) -> UserError {
     let what = format!("the job has ended; {}", fault.message);
-    let hosts = fault.hosts.into_iter().map(|host| HostFailure {
-        host: host.host,
-        message: host.message,
-        hint: host.help,
-    });
     let warning = UserError::warning("cluster.left-behind", ExitCode::Ok, what)
-        .hosts(hosts)
+        .hosts(fault.hosts.into_iter().map(HostFailure::from))
         .note("TaskManagers without their JobManager end by themselves within [supervise] death_timeout");
     match fault.help {
         Some(help) => warning.help(help),

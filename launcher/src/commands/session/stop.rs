@@ -76,12 +76,7 @@ async fn stop_session(context: &Context, control: &Control, name: &str) -> Resul
     if !gone {
         sweep(context, control, &record).await?;
     } else if !left.is_empty() {
-        let failures = left.into_iter().map(|fault| HostFailure {
-            host: fault.host,
-            message: fault.message,
-            hint: fault.help,
-        });
-        return Err(leftovers(name, failures.collect()));
+        return Err(leftovers(name, left.into_iter().map(HostFailure::from).collect()));
     }
     lock.release().await.map_err(call_error)?;
     context.progress().note(format!("Session {name} is stopped"));

@@ -42,8 +42,11 @@ pub struct TaskManagerStartup {
     pub mtu: u16,
     /// Directory of content-addressed blobs: `<blob_dir>/<sha256>`, kept across clusters.
     pub blob_dir: PathBuf,
-    /// Its own directory, for logs and temporary files; it makes it and removes it when it ends.
+    /// Its own directory, for logs; it makes it and removes it when it ends.
     pub work_dir: PathBuf,
+    /// For the temporary files of its workers. It must not be there; it is made for the first of them, and removed in
+    /// the end.
+    pub tmp_dir: PathBuf,
     /// Environment variables for its workers, beside its own.
     pub worker_env: Vec<(String, String)>,
     /// Prefix of its workers' process tags (`FLINKCTL=<prefix>/worker/<job>`).

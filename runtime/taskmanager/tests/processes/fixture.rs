@@ -40,8 +40,7 @@ fn task_manager() {
         std::io::stdin().read_to_end(&mut startup).unwrap();
         let startup: TaskManagerStartup = FrameReader::new(&startup[..]).expect().await.unwrap();
         let shutdown = async { terminate.recv().await.unwrap() };
-        let tmp_dir = startup.work_dir.with_extension("tmp");
-        TaskManager::run(startup, tmp_dir, shutdown, |_| {}).await
+        TaskManager::run(startup, shutdown, |_| {}).await
     });
     let outcome = outcome.map_err(|error| error.to_string());
     writeln!(std::io::stdout(), "\n{OUTCOME}{outcome:?}").unwrap();

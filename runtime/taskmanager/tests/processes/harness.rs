@@ -206,6 +206,7 @@ impl Bench {
             mtu: 1500,
             blob_dir: self.blob_dir(),
             work_dir: self.work_dir(),
+            tmp_dir: self.tmp_dir(),
             worker_env: vec![("SPECIAL".to_owned(), "value".to_owned())],
             tag_prefix: "test/cluster/tm1".to_owned(),
         }
@@ -250,9 +251,8 @@ impl Bench {
         self.dirs.path().join("work")
     }
 
-    /// See the fixture.
     pub(crate) fn tmp_dir(&self) -> PathBuf {
-        self.dirs.path().join("work.tmp")
+        self.dirs.path().join("tmp")
     }
 
     pub(crate) fn blob_dir(&self) -> PathBuf {

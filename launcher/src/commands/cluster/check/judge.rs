@@ -14,6 +14,7 @@ use crate::{
     agent::protocol::{DirectoryFacts, HostFacts},
     config::Cluster,
     error::count,
+    runtime::Layout,
 };
 
 /// Least free space, bytes, and files in a directory of ours.
@@ -245,15 +246,10 @@ fn same_machine(name: &str, host: &HostFacts, common: &Common<'_>) -> Option<Fin
     (!others.is_empty()).then(|| finding("machine-id", Verdict::Warn, message))
 }
 
-/// Session and role of a process of ours.
-fn session_and_role(tag: &str) -> Option<(&str, &str)> {
-    let mut parts = tag.split('/').skip(1);
-    Some((parts.next()?, parts.next()?))
-}
-
+/// Sessions and roles of our processes.
 fn roles(host: &HostFacts) -> impl Iterator<Item = (&str, &str)> {
     let tags = host.tagged.iter().filter_map(|process| process.identity.tag.as_deref());
-    tags.filter_map(session_and_role)
+    tags.filter_map(|tag| Layout::parse_tag(tag).map(|(_, session, role)| (session, role)))
 }
 
 /// The sessions whose JobManager runs; `None` when its host could not be asked.
