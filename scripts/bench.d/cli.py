@@ -9,15 +9,17 @@ import sys
 import time
 
 import figures
+import nexmark
 
 DESCRIPTION = """\
-Measures flinkctl on hosts of the test bed, beside a yardstick in the same run: plain ssh, one bare TCP+TLS stream.
+Measures flinkctl on hosts of the test bed, beside a yardstick in the same run: plain ssh, one bare TCP+TLS stream, Renoir.
 
   scripts/bench startup                start, tiny job, stop: beside `ssh host true`
   scripts/bench startup --hosts 12 --phases
   scripts/bench exchange               the data plane between two hosts, MTU 1500 and 9000: beside TCP+TLS
   scripts/bench memory                 size of flinkctl, memory of idle processes
   scripts/bench wordcount --mib 200    words per second, in one process and over hosts
+  scripts/bench nexmark --runs 3       queries on generated events, in one process: beside Renoir
 
 All hosts share the cores of this machine, so absolute figures say little: look at the ratios. Yardstick and subject take
 turns, round by round; a ratio is the median of the rounds' ratios. Run it alone: the load average is printed for that.
@@ -27,7 +29,7 @@ Nothing here passes or fails: a missed target is printed, and the exit code is 0
 """
 BINARIES = (
     ("-p", "flinkctl", "--bins"),
-    ("-p", "flink", "--example", "wordcount", "--example", "exchange"),
+    ("-p", "flink", "--example", "wordcount", "--example", "exchange", "--example", "nexmark"),
     ("-p", "flink-exchange", "--example", "transport_bench"),
 )
 
@@ -46,6 +48,13 @@ def _mtus(text):
     if not mtus or not set(mtus) <= {1500, 9000}:
         raise argparse.ArgumentTypeError("expected 1500, 9000 or 1500,9000")
     return mtus
+
+
+def _queries(text):
+    queries = text.split(",")
+    if not set(queries) <= set(nexmark.QUERIES):
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(nexmark.QUERIES)}")
+    return queries
 
 
 def parser():
@@ -74,6 +83,11 @@ def parser():
     it = benchmark("memory", "size of flinkctl, resident memory of an idle JobManager and TaskManager")
     it = benchmark("wordcount", "words per second of the example `wordcount`, compared with an independent count")
     it.add_argument("--mib", type=_positive, default=200, metavar="N", help="size of the text (default 200)")
+    it.add_argument("--runs", type=_positive, default=3, metavar="N", help="rounds (default 3)")
+    it = benchmark("nexmark", "queries of the example `nexmark`, beside Renoir and beside the generator alone")
+    it.add_argument("--events", type=_positive, default=10_000_000, metavar="N", help="of each run (default 10000000)")
+    it.add_argument("--parallelism", type=_positive, default=2, metavar="N", help="of both (default 2)")
+    it.add_argument("--queries", type=_queries, default=nexmark.QUERIES, metavar="LIST", help="such as 0,5 (default all)")
     it.add_argument("--runs", type=_positive, default=3, metavar="N", help="rounds (default 3)")
     return top
 
@@ -111,6 +125,8 @@ def outside(options, script):
     repository = os.path.dirname(os.path.dirname(script))
     if not options.no_build and not os.environ.get("TESTBED_BIN"):
         build(repository)
+        # A yardstick that is a program, not a crate of ours.
+        getattr(benchmark, "build", lambda _: None)(repository)
     load = [os.getloadavg()[0]]
     results = [in_test_bed(options, script, bed) for bed in benchmark.beds(options)]
     load.append(os.getloadavg()[0])

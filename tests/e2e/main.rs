@@ -8,6 +8,7 @@ mod launcher;
 mod launcher_killed;
 mod losses;
 mod many_hosts;
+mod nexmark;
 mod packages;
 mod sessions;
 mod standalone;

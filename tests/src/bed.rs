@@ -110,6 +110,12 @@ impl Bed {
         self.example("wordcount")
     }
 
+    /// The path of the job program `nexmark`.
+    #[must_use]
+    pub fn nexmark(&self) -> String {
+        self.example("nexmark")
+    }
+
     /// The path of the job program `misbehave`.
     #[must_use]
     pub fn misbehave(&self) -> String {

@@ -17,11 +17,13 @@ use super::{
     provider::HostProvider,
     record::{CLIENT_IDENTITY, SESSION_RECORD, SessionRecord},
     taskmanager::terminated,
+    tmp,
 };
 use crate::{
     config::{Cluster, Host, Placement},
     hosts::Hosts,
     process::{PortHolder, ProcessIdentity, Startup, udp_port_holder},
+    ssh::expand_home,
 };
 
 /// What a cluster is there for.
@@ -258,6 +260,7 @@ pub(super) async fn config(startup: &JobManagerStartup, session_dir: &Path) -> R
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
     let layout = Layout::of(&cluster.name);
+    let tag_prefix = layout.tag(&startup.session);
     Ok(JobManagerConfig {
         cluster: startup.id,
         cluster_name: cluster.name.clone(),
@@ -268,10 +271,14 @@ pub(super) async fn config(startup: &JobManagerStartup, session_dir: &Path) -> R
                 attached: kind == SessionKind::AttachedSession,
             },
         },
+        host: host.name.clone(),
         bind: SocketAddr::new(any, cluster.jobmanager.rpc_port),
         advertise,
         blob_dir: startup.base.join(Layout::BLOBS),
         session_dir: session_dir.to_owned(),
+        tmp_dir: expand_home(Path::new(&host.tmp_dir)).join(tmp::fresh_name(&tag_prefix)),
+        coordinator_env: Vec::new(),
+        tag_prefix,
         archive_dir: startup.base.join(layout.archive()),
         placement: match cluster.taskmanager.placement {
             Placement::Spread => PlacementStrategy::Spread,

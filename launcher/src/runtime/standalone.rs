@@ -13,7 +13,7 @@ use flink_graph::{ClusterId, TaskManagerId};
 use flink_jobmanager::{JobManager, StandaloneProvider};
 use flink_rpc::{
     Heartbeat, Identity,
-    messages::{PROTOCOL_VERSION, TaskManagerStartup},
+    messages::{PROTOCOL_VERSION, TaskManagerStartup, UMASK_VARIABLE},
 };
 use rustix::{fs::Mode, process::umask};
 use serde::{Deserialize, Serialize};
@@ -53,8 +53,9 @@ struct JoinFile {
 /// # Errors
 /// When it cannot serve, or a file cannot be written.
 pub(super) fn run_jobmanager(inventory: &Inventory, args: &JobManagerArgs) -> Result<(), UserError> {
-    // What it writes is its owner's alone, as that of a launched one is. No job's code runs in it.
-    umask(Mode::from_raw_mode(0o077));
+    // What it writes is its owner's alone, as that of a launched one is. No job's code runs in it; coordinators, which run
+    // some, go back to the login's own.
+    let own_umask = umask(Mode::from_raw_mode(0o077));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -87,14 +88,20 @@ pub(super) fn run_jobmanager(inventory: &Inventory, args: &JobManagerArgs) -> Re
                 args.session
             )));
         }
-        let result = serve(&startup, &session, &args.join_file).await;
+        let result = serve(&startup, &session, &args.join_file, own_umask).await;
         session.remove();
         result
     })
 }
 
-async fn serve(startup: &JobManagerStartup, session: &SessionDirectory, join_file: &Path) -> Result<(), UserError> {
-    let config = config(startup, session.path()).await.map_err(fault_error)?;
+async fn serve(
+    startup: &JobManagerStartup,
+    session: &SessionDirectory,
+    join_file: &Path,
+    own_umask: Mode,
+) -> Result<(), UserError> {
+    let mut config = config(startup, session.path()).await.map_err(fault_error)?;
+    config.coordinator_env = vec![(UMASK_VARIABLE.to_owned(), format!("{:o}", own_umask.as_raw_mode()))];
     let handle = JobManager::start(config, |_events| Box::new(StandaloneProvider))
         .await
         .map_err(|error| fault_error(start_fault(&error, &startup.cluster)))?;

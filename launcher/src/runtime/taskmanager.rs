@@ -95,7 +95,7 @@ pub(super) fn terminated() -> impl Future<Output = ()> {
 /// Stable code of a TaskManager's error.
 pub(super) const fn code(error: &TaskManagerError) -> &'static str {
     match error {
-        TaskManagerError::WorkDir { .. } | TaskManagerError::Blobs(_) => "host.file",
+        TaskManagerError::WorkDir(_) | TaskManagerError::Blobs(_) => "host.file",
         TaskManagerError::Refused { .. } => "taskmanager.refused",
         TaskManagerError::Unregistered { .. } => "taskmanager.unregistered",
         _ => "taskmanager.failed",

@@ -1,6 +1,7 @@
-//! Where the workers of a TaskManager have their temporary files: `<tmp>/flinkctl-<cluster>.<session>.<random>`.
+//! Where the workers of a TaskManager, and the coordinators of a JobManager, have their temporary files:
+//! `<tmp>/flinkctl-<cluster>.<session>.<random>`.
 //!
-//! The TaskManager makes it for its first worker and removes it at its end. Should it be killed, who stops it or sweeps
+//! The TaskManager makes it for its first worker and removes it at its end; so does the JobManager. Should it be killed, who stops it or sweeps
 //! its host does. `[dirs] tmp` is everybody's and lies outside of the base directory, where an agent removes nothing by
 //! itself: a shell does it, and takes only what belongs to the login user.
 
@@ -15,7 +16,7 @@ for d in "$2"*; do
 if [ -d "$d" ] && [ ! -L "$d" ] && [ -O "$d" ]; then printf '%s\n' "$d"; fi
 done"#;
 
-/// A name for a TaskManager's directory that nobody can have taken, or guess; `tag` is `<cluster>/<session>`.
+/// A name for such a directory that nobody can have taken, or guess; `tag` is `<cluster>/<session>`.
 pub(super) fn fresh_name(tag: &str) -> String {
     format!("flinkctl-{}.{}", tag.replace('/', "."), uuid::Uuid::now_v7().simple())
 }

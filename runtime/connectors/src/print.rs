@@ -2,28 +2,32 @@
 
 use std::{
     fmt::{Debug, Display},
-    io::Write,
-    marker::PhantomData,
+    io::{self, Write},
 };
 
-use flink_worker::{NodeFactory, OutputStream, SinkWriter, TaskError};
+use flink_worker::{OutputStream, TaskError};
 
-use crate::Sink;
+use crate::sink::{NoCommitter, Sink, SinkWriter, SinkWriterContext, WriteContext};
 
 /// Lines are passed on when they amount to this many bytes, or when the task has nothing else to do.
 const CHUNK_BYTES: usize = 32 << 10;
+
+type Format<T> = fn(&mut Vec<u8>, &T) -> io::Result<()>;
 
 /// Prints records as [`Display`] writes them, one per line.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PrintSink;
 
 impl<T: Display + 'static> Sink<T> for PrintSink {
+    type Writer = LineWriter<T>;
+    type Committer = NoCommitter;
+
     fn name(&self) -> String {
         "print".to_owned()
     }
 
-    fn into_factory(self) -> NodeFactory {
-        lines_factory(|buffer: &mut Vec<u8>, record: &T| writeln!(buffer, "{record}"))
+    fn create_writer(&self, context: &SinkWriterContext<'_>) -> Result<LineWriter<T>, TaskError> {
+        LineWriter::open(context, |buffer, record| writeln!(buffer, "{record}"))
     }
 }
 
@@ -32,39 +36,29 @@ impl<T: Display + 'static> Sink<T> for PrintSink {
 pub struct CollectSink;
 
 impl<T: Debug + 'static> Sink<T> for CollectSink {
+    type Writer = LineWriter<T>;
+    type Committer = NoCommitter;
+
     fn name(&self) -> String {
         "collect".to_owned()
     }
 
-    fn into_factory(self) -> NodeFactory {
-        lines_factory(|buffer: &mut Vec<u8>, record: &T| writeln!(buffer, "{record:?}"))
+    fn create_writer(&self, context: &SinkWriterContext<'_>) -> Result<LineWriter<T>, TaskError> {
+        LineWriter::open(context, |buffer, record| writeln!(buffer, "{record:?}"))
     }
 }
 
-fn lines_factory<T: 'static, F>(format: F) -> NodeFactory
-where
-    F: Fn(&mut Vec<u8>, &T) -> std::io::Result<()> + Copy + Send + 'static,
-{
-    NodeFactory::sink::<T, _>(move |context| {
-        let stream = context.open_job_output()?;
-        Ok(LineWriter {
-            format,
-            buffer: Vec::new(),
-            stream,
-            records: PhantomData,
-        })
-    })
-}
-
-struct LineWriter<T, F> {
-    format: F,
+/// Writes lines to where the job prints.
+pub struct LineWriter<T> {
+    format: Format<T>,
     buffer: Vec<u8>,
     stream: Box<dyn OutputStream>,
-    records: PhantomData<fn(T)>,
 }
 
-impl<T, F: Fn(&mut Vec<u8>, &T) -> std::io::Result<()>> SinkWriter<T> for LineWriter<T, F> {
-    fn write(&mut self, record: T) -> Result<(), TaskError> {
+impl<T> SinkWriter<T> for LineWriter<T> {
+    type Committable = ();
+
+    fn write(&mut self, record: T, _: WriteContext) -> Result<(), TaskError> {
         (self.format)(&mut self.buffer, &record).map_err(TaskError::operator)?;
         if self.buffer.len() >= CHUNK_BYTES {
             self.pass_on()
@@ -73,17 +67,21 @@ impl<T, F: Fn(&mut Vec<u8>, &T) -> std::io::Result<()>> SinkWriter<T> for LineWr
         }
     }
 
-    fn flush(&mut self) -> Result<(), TaskError> {
-        self.pass_on()
-    }
-
-    fn finish(&mut self) -> Result<(), TaskError> {
+    fn flush(&mut self, end_of_input: bool) -> Result<(), TaskError> {
         self.pass_on()?;
-        self.stream.finish()
+        if end_of_input { self.stream.finish() } else { Ok(()) }
     }
 }
 
-impl<T, F> LineWriter<T, F> {
+impl<T> LineWriter<T> {
+    fn open(context: &SinkWriterContext<'_>, format: Format<T>) -> Result<Self, TaskError> {
+        Ok(Self {
+            format,
+            buffer: Vec::new(),
+            stream: context.open_job_output()?,
+        })
+    }
+
     fn pass_on(&mut self) -> Result<(), TaskError> {
         if self.buffer.is_empty() {
             return Ok(());

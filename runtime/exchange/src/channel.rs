@@ -6,9 +6,8 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use flink_record::{DecodeError, Record, Timestamp};
 use serde::{Deserialize, Serialize};
-
-use crate::record::{DecodeError, Record};
 
 /// One logical channel: from one producer subtask to one consumer subtask over one edge of the graph, in one attempt.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Serialize, Deserialize)]
@@ -63,18 +62,41 @@ pub enum Peer {
 pub enum Event {
     /// The producer has no more records. Other events may still follow before the channel ends.
     EndOfData,
+    /// The producer's event time: it sends no more records with this timestamp or an older one, other than late ones.
+    /// `Timestamp::MAX` when its input has ended.
+    Watermark(Timestamp),
+    /// Whether the producer's event time is to be waited for.
+    WatermarkStatus(WatermarkStatus),
+}
+
+/// Whether a stream takes part in event time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WatermarkStatus {
+    /// Its watermarks count, as they do at the start.
+    Active,
+    /// It may have no records for long: consumers do not wait for its watermarks.
+    Idle,
 }
 
 impl Record for Event {
     fn encode(&self, out: &mut Vec<u8>) {
         match self {
             Self::EndOfData => out.push(0),
+            Self::Watermark(timestamp) => {
+                out.push(1);
+                timestamp.encode(out);
+            }
+            Self::WatermarkStatus(WatermarkStatus::Active) => out.push(2),
+            Self::WatermarkStatus(WatermarkStatus::Idle) => out.push(3),
         }
     }
 
     fn decode(input: &mut &[u8]) -> Result<Self, DecodeError> {
         match u8::decode(input)? {
             0 => Ok(Self::EndOfData),
+            1 => Timestamp::decode(input).map(Self::Watermark),
+            2 => Ok(Self::WatermarkStatus(WatermarkStatus::Active)),
+            3 => Ok(Self::WatermarkStatus(WatermarkStatus::Idle)),
             _ => Err(DecodeError::Invalid("event")),
         }
     }

@@ -4,7 +4,9 @@ use std::{io, net::SocketAddr, ops::RangeInclusive};
 
 use flink_rpc::IdentityError;
 
-use crate::{channel::ChannelId, record::DecodeError};
+use flink_record::DecodeError;
+
+use crate::channel::ChannelId;
 
 /// A data exchange failed. Cloneable, because one lost connection fails many channels.
 #[derive(Debug, Clone, thiserror::Error)]

@@ -2,16 +2,17 @@
 //!
 //! A data frame holds whole records, so a frame is as long as its buffer plus at most one record that did not fit. An event
 //! has a frame of its own. Chunks arrive cut at packet borders.
+//!
+//! Records with timestamps and records without are in frames of different kinds, so that a stream pays for event time only
+//! if it has some. A timestamp precedes its record, as the zigzag LEB128 of its distance from the one before (in the
+//! first record of a frame, from 0): one byte for most.
 
 use std::sync::Arc;
 
 use bytes::{Buf, Bytes};
+use flink_record::{DecodeError, NO_TIMESTAMP, Record, Timestamp};
 
-use crate::{
-    channel::Event,
-    pool::BufferPool,
-    record::{DecodeError, Record},
-};
+use crate::{channel::Event, pool::BufferPool};
 
 /// Bytes at which a buffer counts as full and is sent.
 pub(crate) const BUFFER_BYTES: usize = 32 << 10;
@@ -30,6 +31,7 @@ pub(crate) const HEADER_BYTES: usize = 5;
 
 const KIND_DATA: u8 = 0;
 const KIND_EVENT: u8 = 1;
+const KIND_TIMED_DATA: u8 = 2;
 
 /// The buffers of one writer.
 pub(crate) fn buffer_pool() -> Arc<BufferPool> {
@@ -40,9 +42,14 @@ pub(crate) fn buffer_pool() -> Arc<BufferPool> {
 #[derive(Debug)]
 pub(crate) struct FrameBuilder {
     pool: Arc<BufferPool>,
-    /// Empty, or a header to be completed and the records so far.
+    /// Empty, or frames: complete ones, then one with a header to be completed and its records so far.
     buffer: Vec<u8>,
+    /// Where the last of them begins.
+    frame: usize,
     records: u64,
+    /// Whether the records of the last frame have timestamps; and that of its last record.
+    timed: bool,
+    previous: Timestamp,
 }
 
 impl FrameBuilder {
@@ -50,7 +57,10 @@ impl FrameBuilder {
         Self {
             pool: Arc::clone(pool),
             buffer: Vec::new(),
+            frame: 0,
             records: 0,
+            timed: false,
+            previous: 0,
         }
     }
 
@@ -63,18 +73,41 @@ impl FrameBuilder {
     /// # Errors
     /// The encoded size, when that is more than [`MAX_RECORD_BYTES`]; the record is not appended.
     #[inline]
-    pub(crate) fn push<T: Record>(&mut self, record: &T) -> Result<bool, usize> {
-        if self.buffer.is_empty() {
-            self.buffer = self.pool.take();
-            self.buffer.extend_from_slice(&[0, 0, 0, 0, KIND_DATA]);
+    pub(crate) fn push<T: Record>(&mut self, record: &T, timestamp: Timestamp) -> Result<bool, usize> {
+        let timed = timestamp != NO_TIMESTAMP;
+        if self.buffer.is_empty() || timed != self.timed {
+            self.begin_frame(timed);
         }
         let start = self.buffer.len();
+        if timed {
+            encode_distance(timestamp.wrapping_sub(self.previous), &mut self.buffer);
+        }
         record.encode(&mut self.buffer);
         self.records += 1;
         if self.buffer.len() < BUFFER_BYTES {
+            self.previous = timestamp;
             return Ok(false);
         }
-        self.check_size(start).map(|()| true)
+        self.check_size(start)?;
+        self.previous = timestamp;
+        Ok(true)
+    }
+
+    fn begin_frame(&mut self, timed: bool) {
+        if self.buffer.is_empty() {
+            self.buffer = self.pool.take();
+        } else {
+            self.complete_frame();
+        }
+        self.frame = self.buffer.len();
+        let kind = if timed { KIND_TIMED_DATA } else { KIND_DATA };
+        self.buffer.extend_from_slice(&[0, 0, 0, 0, kind]);
+        (self.timed, self.previous) = (timed, 0);
+    }
+
+    fn complete_frame(&mut self) {
+        let length = (self.buffer.len() - self.frame - HEADER_BYTES) as u32;
+        self.buffer[self.frame..self.frame + 4].copy_from_slice(&length.to_le_bytes());
     }
 
     fn check_size(&mut self, start: usize) -> Result<(), usize> {
@@ -87,16 +120,43 @@ impl FrameBuilder {
         Ok(())
     }
 
-    /// The frame and its number of records; nothing when there are none.
+    /// The buffer's frames and their number of records; nothing when there are none.
     pub(crate) fn take(&mut self) -> Option<(Bytes, u64)> {
         if self.is_empty() {
             return None;
         }
-        let mut buffer = std::mem::take(&mut self.buffer);
-        let length = (buffer.len() - HEADER_BYTES) as u32;
-        buffer[..4].copy_from_slice(&length.to_le_bytes());
+        self.complete_frame();
+        let buffer = std::mem::take(&mut self.buffer);
         Some((self.pool.share(buffer), std::mem::take(&mut self.records)))
     }
+}
+
+/// Writes a distance between timestamps.
+#[inline]
+fn encode_distance(distance: i64, out: &mut Vec<u8>) {
+    let mut zigzag = ((distance << 1) ^ (distance >> 63)) as u64;
+    while zigzag >= 0x80 {
+        out.push(zigzag as u8 | 0x80);
+        zigzag >>= 7;
+    }
+    out.push(zigzag as u8);
+}
+
+/// Reads a distance between timestamps.
+#[inline]
+fn decode_distance(input: &mut &[u8]) -> Result<i64, DecodeError> {
+    let mut zigzag = 0;
+    for shift in (0..64).step_by(7) {
+        let Some((byte, rest)) = input.split_first() else {
+            return Err(DecodeError::UnexpectedEnd);
+        };
+        *input = rest;
+        zigzag |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            return Ok((zigzag >> 1) as i64 ^ -((zigzag & 1) as i64));
+        }
+    }
+    Err(DecodeError::Invalid("timestamp"))
 }
 
 /// The frame of an event.
@@ -134,6 +194,8 @@ pub(crate) struct FrameReader {
     left: usize,
     /// Start of a record that was cut. Grows as data arrive, never by what a header announces.
     partial: Vec<u8>,
+    /// Timestamp of the record before, in a frame that has any.
+    previous: Timestamp,
 }
 
 /// Bytes that are first added to a record that was cut; doubled until it is complete.
@@ -153,7 +215,7 @@ impl FrameReader {
         &mut self,
         chunk: &mut Bytes,
         malformed: impl Fn(DecodeError) -> E,
-        sink: &mut impl FnMut(T) -> Result<(), E>,
+        sink: &mut impl FnMut(T, Timestamp) -> Result<(), E>,
     ) -> Result<Step, E> {
         if self.have < HEADER_BYTES {
             if !self.read_header(chunk) {
@@ -166,7 +228,7 @@ impl FrameReader {
             }
         }
         match self.header[HEADER_BYTES - 1] {
-            KIND_DATA => self.read_records(chunk, malformed, sink),
+            KIND_DATA | KIND_TIMED_DATA => self.read_records(chunk, malformed, sink),
             KIND_EVENT => self.read_event(chunk).map_err(malformed),
             _ => Err(malformed(DecodeError::Invalid("frame kind"))),
         }
@@ -199,22 +261,26 @@ impl FrameReader {
         &mut self,
         chunk: &mut Bytes,
         malformed: impl Fn(DecodeError) -> E,
-        sink: &mut impl FnMut(T) -> Result<(), E>,
+        sink: &mut impl FnMut(T, Timestamp) -> Result<(), E>,
     ) -> Result<Step, E> {
         let mut records = 0;
         if !self.partial.is_empty() {
-            let Some(record) = self.complete_partial(chunk).map_err(&malformed)? else {
+            let Some((record, timestamp)) = self.complete_partial(chunk).map_err(&malformed)? else {
                 return Ok(Step::NeedMore(0));
             };
-            sink(record)?;
+            sink(record, timestamp)?;
             records += 1;
         }
+        let timed = self.is_timed();
         let available = self.left.min(chunk.len());
         let mut input = &chunk[..available];
         while !input.is_empty() {
             let record_start = input;
-            match T::decode(&mut input) {
-                Ok(record) => sink(record)?,
+            match decode::<T>(timed, self.previous, &mut input) {
+                Ok((record, timestamp)) => {
+                    self.previous = timestamp;
+                    sink(record, timestamp)?;
+                }
                 // Any error may come from the cut; a record that is really malformed fails once its frame is complete.
                 Err(_) if available < self.left => {
                     self.partial.extend_from_slice(record_start);
@@ -234,20 +300,21 @@ impl FrameReader {
     }
 
     /// Completes the record that was cut, from the chunk's start; `None` when the chunk does not suffice.
-    fn complete_partial<T: Record>(&mut self, chunk: &mut Bytes) -> Result<Option<T>, DecodeError> {
+    fn complete_partial<T: Record>(&mut self, chunk: &mut Bytes) -> Result<Option<(T, Timestamp)>, DecodeError> {
         loop {
             let before = self.partial.len();
             let (left_before, mut ahead) = (self.left, chunk.clone());
             self.take_partial(&mut ahead, before.max(FIRST_HELP));
             let mut input = self.partial.as_slice();
-            match T::decode(&mut input) {
-                Ok(record) => {
+            match decode(self.is_timed(), self.previous, &mut input) {
+                Ok((record, timestamp)) => {
                     // What was added beyond the record stays in the chunk.
                     let used = self.partial.len() - before - input.len();
                     chunk.advance(used);
                     self.left = left_before - used;
                     self.clear_partial();
-                    return Ok(Some(record));
+                    self.previous = timestamp;
+                    return Ok(Some((record, timestamp)));
                 }
                 Err(error) if self.left == 0 => return Err(error),
                 Err(_) => *chunk = ahead,
@@ -272,10 +339,25 @@ impl FrameReader {
         self.partial.shrink_to(BUFFER_BYTES);
     }
 
+    fn is_timed(&self) -> bool {
+        self.header[HEADER_BYTES - 1] == KIND_TIMED_DATA
+    }
+
     fn end_frame(&mut self) {
-        self.have = 0;
+        (self.have, self.previous) = (0, 0);
         self.clear_partial();
     }
+}
+
+/// Reads a record with the timestamp that goes before it in a frame of timed records.
+#[inline]
+fn decode<T: Record>(timed: bool, previous: Timestamp, input: &mut &[u8]) -> Result<(T, Timestamp), DecodeError> {
+    let timestamp = if timed {
+        previous.wrapping_add(decode_distance(input)?)
+    } else {
+        NO_TIMESTAMP
+    };
+    Ok((T::decode(input)?, timestamp))
 }
 
 #[cfg(test)]
@@ -284,20 +366,25 @@ mod tests {
 
     use super::*;
 
+    type Item = Option<(Vec<u8>, Timestamp)>;
+
     /// What a stream cut into these chunks decodes to: records, with `None` for an event.
-    fn read(chunks: impl IntoIterator<Item = Bytes>) -> Result<Vec<Option<Vec<u8>>>, DecodeError> {
+    fn read(chunks: impl IntoIterator<Item = Bytes>) -> Result<Vec<Item>, DecodeError> {
         let mut reader = FrameReader::default();
         let mut log = Vec::new();
         for mut chunk in chunks {
             while !chunk.is_empty() {
                 let mut records = Vec::new();
-                let step = reader.step(&mut chunk, |error| error, &mut |record| {
-                    records.push(Some(record));
+                let step = reader.step(&mut chunk, |error| error, &mut |record, timestamp| {
+                    records.push(Some((record, timestamp)));
                     Ok(())
                 })?;
                 match step {
                     Step::FrameEnd(count) => assert_eq!(count, records.len() as u64),
-                    Step::Event(Event::EndOfData) => records.push(None),
+                    Step::Event(event) => {
+                        assert_eq!(event, Event::Watermark(-1));
+                        records.push(None);
+                    }
                     Step::NeedMore(count) => assert_eq!((count, chunk.len()), (records.len() as u64, 0)),
                 }
                 log.append(&mut records);
@@ -308,16 +395,16 @@ mod tests {
     }
 
     /// A stream of these records and events, a frame ending wherever a buffer is full.
-    fn write(items: &[Option<Vec<u8>>]) -> Vec<u8> {
+    fn write(items: &[Item]) -> Vec<u8> {
         let mut builder = FrameBuilder::new(&buffer_pool());
         let mut stream = Vec::new();
         for item in items {
             match item {
-                Some(record) if !builder.push(record).unwrap() => continue,
+                Some((record, timestamp)) if !builder.push(record, *timestamp).unwrap() => continue,
                 _ => stream.extend_from_slice(&builder.take().unwrap_or_default().0),
             }
             if item.is_none() {
-                stream.extend_from_slice(&event_frame(Event::EndOfData));
+                stream.extend_from_slice(&event_frame(Event::Watermark(-1)));
             }
         }
         stream.extend_from_slice(&builder.take().unwrap_or_default().0);
@@ -329,12 +416,16 @@ mod tests {
         (0..5000usize, any::<u8>()).prop_map(|(size, start)| (0..size).map(|i| start.wrapping_add(i as u8)).collect())
     }
 
+    fn timestamp() -> impl Strategy<Value = Timestamp> {
+        prop_oneof![Just(NO_TIMESTAMP), 1000..2000i64, any::<Timestamp>()]
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
 
         #[test]
         fn any_cut_of_the_stream_gives_the_same_records(
-            items in prop::collection::vec(prop::option::weighted(0.9, record()), 0..40),
+            items in prop::collection::vec(prop::option::weighted(0.9, (record(), timestamp())), 0..40),
             cuts in prop::collection::vec(1usize..9000, 1..20),
         ) {
             let mut stream = Bytes::from(write(&items));
@@ -345,10 +436,12 @@ mod tests {
         }
 
         #[test]
-        fn hostile_streams_do_not_panic(bytes: Vec<u8>) {
-            let mut chunk = Bytes::from(bytes);
+        fn hostile_streams_do_not_panic(bytes: Vec<u8>, kind in 0..4u8) {
+            let mut stream = vec![bytes.len() as u8, 0, 0, 0, kind];
+            stream.extend_from_slice(&bytes);
+            let mut chunk = Bytes::from(stream);
             let mut reader = FrameReader::default();
-            let mut sink = |_: (u16, String)| Ok(());
+            let mut sink = |_: (u16, String), _| Ok(());
             while !chunk.is_empty() && reader.step(&mut chunk, |error| error, &mut sink).is_ok() {}
         }
     }
@@ -356,7 +449,7 @@ mod tests {
     #[test]
     fn a_frame_is_full_buffer_plus_at_most_one_record() {
         let mut builder = FrameBuilder::new(&buffer_pool());
-        assert_eq!(builder.push(&vec![0u8; BUFFER_BYTES - 9]), Ok(true));
+        assert_eq!(builder.push(&vec![0u8; BUFFER_BYTES - 9], NO_TIMESTAMP), Ok(true));
         let (frame, records) = builder.take().unwrap();
         assert_eq!((frame.len(), records), (BUFFER_BYTES, 1));
         assert!(builder.take().is_none());
@@ -365,8 +458,11 @@ mod tests {
     #[test]
     fn an_oversized_record_leaves_the_buffer_as_it_was() {
         let mut builder = FrameBuilder::new(&buffer_pool());
-        builder.push(&1u8).unwrap();
-        assert_eq!(builder.push(&vec![0u8; MAX_RECORD_BYTES]), Err(MAX_RECORD_BYTES + 4));
+        builder.push(&1u8, NO_TIMESTAMP).unwrap();
+        assert_eq!(
+            builder.push(&vec![0u8; MAX_RECORD_BYTES], NO_TIMESTAMP),
+            Err(MAX_RECORD_BYTES + 4)
+        );
         let (frame, records) = builder.take().unwrap();
         assert_eq!((&frame[..], records), (&[1, 0, 0, 0, KIND_DATA, 1][..], 1));
     }
@@ -377,7 +473,7 @@ mod tests {
         assert_eq!(read([kind]), Err(DecodeError::Invalid("frame kind")));
         let length = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0]);
         let mut reader = FrameReader::default();
-        let step = reader.step::<u8, _>(&mut length.clone(), |error| error, &mut |_| Ok(()));
+        let step = reader.step::<u8, _>(&mut length.clone(), |error| error, &mut |_, _| Ok(()));
         assert_eq!(step, Err(DecodeError::Invalid("frame length")));
         let event = Bytes::from_static(&[2, 0, 0, 0, KIND_EVENT, 0, 0]);
         assert_eq!(read([event]), Err(DecodeError::Invalid("event")));

@@ -10,12 +10,13 @@ use std::{
     time::Instant,
 };
 
+use flink_record::{Record, Timestamp};
+
 use crate::{
     channel::{ChannelId, ChannelMetrics, Event, Peer},
     environment::{Core, NetworkEnvironment},
     error::ExchangeError,
-    local::{LocalChannel, LocalItem, Received},
-    record::Record,
+    local::{Batch, LocalChannel, LocalItem, Received},
     registry::End,
     remote::{Moved, RemoteReceiver, Turn},
     signal::TaskSignal,
@@ -72,7 +73,7 @@ enum Source<T> {
     Local {
         channel: Arc<LocalChannel<T>>,
         id: ChannelId,
-        emptied: Option<Vec<T>>,
+        emptied: Option<Batch<T>>,
     },
     Ended,
 }
@@ -134,7 +135,7 @@ impl<T: Record> InputGate<T> {
         Ok(gate)
     }
 
-    /// Gives one channel its turn: hands its records to `sink`, about 128 KiB at most, or returns the event that comes next.
+    /// Gives one channel its turn: hands its records with their timestamps to `sink`, about 128 KiB at most, or returns the event that comes next.
     /// Waits when no channel has anything, until `deadline` at most (`None`: without limit).
     ///
     /// # Errors
@@ -142,7 +143,7 @@ impl<T: Record> InputGate<T> {
     pub fn next<E: From<ExchangeError>>(
         &mut self,
         deadline: Option<Instant>,
-        sink: &mut impl FnMut(T) -> Result<(), E>,
+        sink: &mut impl FnMut(T, Timestamp) -> Result<(), E>,
     ) -> Result<GateStatus, E> {
         let mut bound = false;
         loop {
@@ -169,7 +170,7 @@ impl<T: Record> InputGate<T> {
     /// As for [`next`](Self::next).
     pub fn poll_next<E: From<ExchangeError>>(
         &mut self,
-        sink: &mut impl FnMut(T) -> Result<(), E>,
+        sink: &mut impl FnMut(T, Timestamp) -> Result<(), E>,
     ) -> Result<Option<GateStatus>, E> {
         loop {
             if self.signal.is_cancelled() {
@@ -195,7 +196,7 @@ impl<T: Record> InputGate<T> {
     fn turn<E: From<ExchangeError>>(
         &mut self,
         index: u32,
-        sink: &mut impl FnMut(T) -> Result<(), E>,
+        sink: &mut impl FnMut(T, Timestamp) -> Result<(), E>,
     ) -> Result<Option<GateStatus>, E> {
         let channel = index as usize;
         let input = &mut self.inputs[channel];
@@ -203,7 +204,7 @@ impl<T: Record> InputGate<T> {
         input.announcer.announced.store(false, Ordering::Release);
         let mut moved = Moved::default();
         let turn = input.turn(&mut moved, sink);
-        if moved.bytes > 0 {
+        if moved.bytes > 0 || moved.buffers > 0 {
             self.metrics[channel].add(moved.records, moved.bytes, moved.buffers);
         }
         let progress = (moved.records > 0).then_some(GateStatus::Progress);
@@ -267,7 +268,7 @@ impl<T: Record> Input<T> {
     fn turn<E: From<ExchangeError>>(
         &mut self,
         moved: &mut Moved,
-        sink: &mut impl FnMut(T) -> Result<(), E>,
+        sink: &mut impl FnMut(T, Timestamp) -> Result<(), E>,
     ) -> Result<Turn, E> {
         let mut cx = Context::from_waker(&self.waker);
         match &mut self.source {
@@ -284,10 +285,10 @@ impl<T: Record> Input<T> {
 /// `None` when the producer failed.
 fn turn_local<T: Record, E>(
     channel: &LocalChannel<T>,
-    emptied: &mut Option<Vec<T>>,
+    emptied: &mut Option<Batch<T>>,
     cx: &mut Context<'_>,
     moved: &mut Moved,
-    sink: &mut impl FnMut(T) -> Result<(), E>,
+    sink: &mut impl FnMut(T, Timestamp) -> Result<(), E>,
 ) -> Result<Option<Turn>, E> {
     while moved.bytes < TURN_BYTES as u64 {
         match channel.poll_receive(cx, emptied.take()) {
@@ -302,8 +303,8 @@ fn turn_local<T: Record, E>(
                 moved.records += batch.len() as u64;
                 moved.bytes += size_of_val(batch.as_slice()) as u64;
                 moved.buffers += 1;
-                for record in batch.drain(..) {
-                    sink(record)?;
+                for (record, timestamp) in batch.drain(..) {
+                    sink(record, timestamp)?;
                 }
                 *emptied = Some(batch);
             }

@@ -6,6 +6,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use flink_record::Timestamp;
+
 use crate::channel::Event;
 
 /// Batches and events that may wait in one channel. With batches of about 32 KiB this is half of a QUIC stream's window.
@@ -19,14 +21,17 @@ const BATCH_RECORDS: usize = 1024;
 
 /// Records in a full batch of `T`.
 pub(crate) fn batch_records<T>() -> usize {
-    (BATCH_BYTES / size_of::<T>().max(1)).clamp(1, BATCH_RECORDS)
+    (BATCH_BYTES / size_of::<(T, Timestamp)>()).clamp(1, BATCH_RECORDS)
 }
+
+/// Records with their timestamps.
+pub(crate) type Batch<T> = Vec<(T, Timestamp)>;
 
 /// What a local channel carries.
 #[derive(Debug)]
 pub(crate) enum LocalItem<T> {
-    /// Records in order.
-    Batch(Vec<T>),
+    /// Records in order, each with its timestamp.
+    Batch(Batch<T>),
     /// An event between them.
     Event(Event),
 }
@@ -58,7 +63,7 @@ pub(crate) struct LocalChannel<T> {
 struct State<T> {
     queue: VecDeque<LocalItem<T>>,
     /// Emptied batches on their way back to the producer.
-    spare: Vec<Vec<T>>,
+    spare: Vec<Batch<T>>,
     producer: Producer,
     consumer_gone: bool,
     blocked_producer: Option<Waker>,
@@ -92,7 +97,7 @@ impl<T> LocalChannel<T> {
         &self,
         cx: &mut Context<'_>,
         item: &mut Option<LocalItem<T>>,
-    ) -> Poll<Result<Option<Vec<T>>, Disconnected>> {
+    ) -> Poll<Result<Option<Batch<T>>, Disconnected>> {
         let mut state = self.lock();
         if state.consumer_gone {
             return Poll::Ready(Err(Disconnected));
@@ -110,7 +115,7 @@ impl<T> LocalChannel<T> {
     }
 
     /// Takes the next item; `emptied` goes back to the producer.
-    pub(crate) fn poll_receive(&self, cx: &mut Context<'_>, emptied: Option<Vec<T>>) -> Poll<Received<T>> {
+    pub(crate) fn poll_receive(&self, cx: &mut Context<'_>, emptied: Option<Batch<T>>) -> Poll<Received<T>> {
         let mut state = self.lock();
         if let Some(batch) = emptied
             && state.spare.len() < LOCAL_CHANNEL_CAPACITY
@@ -193,6 +198,8 @@ mod tests {
         task::Wake,
     };
 
+    use flink_record::NO_TIMESTAMP;
+
     use super::*;
 
     #[derive(Default)]
@@ -205,7 +212,7 @@ mod tests {
     }
 
     fn send(channel: &LocalChannel<u32>, waker: &Waker, value: u32) -> Poll<Result<(), Disconnected>> {
-        let mut item = Some(LocalItem::Batch(vec![value]));
+        let mut item = Some(LocalItem::Batch(vec![(value, NO_TIMESTAMP)]));
         channel
             .poll_send(&mut Context::from_waker(waker), &mut item)
             .map_ok(|_| ())
@@ -229,7 +236,7 @@ mod tests {
             let Poll::Ready(Received::Item(LocalItem::Batch(batch))) = receive(&channel, Waker::noop()) else {
                 panic!("a batch is due")
             };
-            assert_eq!(batch, [value]);
+            assert_eq!(batch, [(value, NO_TIMESTAMP)]);
         }
         assert_eq!(woken.0.load(Ordering::Relaxed), 1);
         assert_eq!(send(&channel, &waker, 9), Poll::Ready(Ok(())));
@@ -288,7 +295,7 @@ mod tests {
         let mut cx = Context::from_waker(Waker::noop());
         let emptied = Vec::with_capacity(77);
         assert!(channel.poll_receive(&mut cx, Some(emptied)).is_pending());
-        let mut item = Some(LocalItem::Batch(vec![1u32]));
+        let mut item = Some(LocalItem::Batch(vec![(1u32, NO_TIMESTAMP)]));
         let Poll::Ready(Ok(Some(batch))) = channel.poll_send(&mut cx, &mut item) else {
             panic!("a spare batch is due")
         };
@@ -298,7 +305,7 @@ mod tests {
     #[test]
     fn batches_are_about_32_kib_and_never_empty() {
         assert_eq!(batch_records::<u8>(), 1024);
-        assert_eq!(batch_records::<[u8; 64]>(), 512);
+        assert_eq!(batch_records::<[u8; 56]>(), 512);
         assert_eq!(batch_records::<[u8; 100_000]>(), 1);
         assert_eq!(batch_records::<()>(), 1024);
     }

@@ -11,12 +11,13 @@ use bytes::Bytes;
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use tokio::sync::oneshot;
 
+use flink_record::{Record, Timestamp};
+
 use crate::{
     channel::ChannelId,
     environment::Core,
     error::ExchangeError,
     frame::{BUFFER_BYTES, FrameReader, Step},
-    record::Record,
     registry::Arrival,
     transport::{Opened, RESET_PRODUCER_FAILED, Request, lost},
 };
@@ -182,7 +183,7 @@ impl RemoteReceiver {
         cx: &mut Context<'_>,
         budget: usize,
         moved: &mut Moved,
-        sink: &mut impl FnMut(T) -> Result<(), E>,
+        sink: &mut impl FnMut(T, Timestamp) -> Result<(), E>,
     ) -> Result<Turn, E> {
         let mut left = budget;
         loop {

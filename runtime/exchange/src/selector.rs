@@ -6,8 +6,7 @@ use std::{
 };
 
 use flink_graph::{key_group, operator_index};
-
-use crate::key::Key;
+use flink_record::Key;
 
 /// Chooses the channel of each record.
 pub trait ChannelSelector<T>: Send {
@@ -58,6 +57,41 @@ impl<T> ChannelSelector<T> for RoundRobin {
     }
 }
 
+/// Uniformly at random: `shuffle`.
+#[derive(Debug, Clone)]
+pub struct Shuffle {
+    state: u64,
+}
+
+impl Shuffle {
+    /// With a seed of its own.
+    pub fn new() -> Self {
+        Self {
+            state: RandomState::new().hash_one(()),
+        }
+    }
+}
+
+impl Default for Shuffle {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> ChannelSelector<T> for Shuffle {
+    /// The next number of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014), cut
+    /// down to the number of channels by a multiplication.
+    #[inline]
+    fn select(&mut self, _: &T, channels: u32) -> u32 {
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.state;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^= bits >> 31;
+        (((bits >> 32) * u64::from(channels)) >> 32) as u32
+    }
+}
+
 /// `key_by`: all records of a key group go to the subtask that owns it.
 pub struct KeyGroups<T, K, F> {
     key: F,
@@ -96,6 +130,17 @@ mod tests {
             counts[selector.select(&(), 7) as usize] += 1;
         }
         assert_eq!(counts, [10; 7]);
+    }
+
+    #[test]
+    fn a_shuffle_gives_every_channel_about_as_much() {
+        let mut selector = Shuffle::new();
+        let mut counts = [0u32; 7];
+        for _ in 0..70_000 {
+            counts[selector.select(&(), 7) as usize] += 1;
+        }
+        // Six standard deviations of a binomial distribution: 6 * sqrt(70000 * 1/7 * 6/7).
+        assert!(counts.iter().all(|count| count.abs_diff(10_000) < 556), "{counts:?}");
     }
 
     #[test]

@@ -11,14 +11,15 @@ use std::{
 
 use bytes::Bytes;
 
+use flink_record::{Record, Timestamp};
+
 use crate::{
     channel::{ChannelId, ChannelMetrics, Event, Peer},
     environment::{Core, NetworkEnvironment},
     error::ExchangeError,
     flush::FlushTimer,
     frame::{FrameBuilder, MAX_RECORD_BYTES, buffer_pool, event_frame},
-    local::{LocalChannel, LocalItem, batch_records},
-    record::Record,
+    local::{Batch, LocalChannel, LocalItem, batch_records},
     registry::End,
     remote::RemoteSender,
     selector::ChannelSelector,
@@ -65,7 +66,7 @@ enum Output<T> {
     Local {
         channel: Arc<LocalChannel<T>>,
         id: ChannelId,
-        batch: Vec<T>,
+        batch: Batch<T>,
     },
 }
 
@@ -157,7 +158,7 @@ impl<T: Record> RecordWriter<T> {
         Ok(writer)
     }
 
-    /// Sends a record. Blocks only while its channel's buffer is full and the consumer gives no credit.
+    /// Sends a record with its timestamp, or [`NO_TIMESTAMP`](flink_record::NO_TIMESTAMP). Blocks only while its channel's buffer is full and the consumer gives no credit.
     ///
     /// # Errors
     /// `Cancelled`, `ConsumerGone`, `PeerLost`, `Connect`, `RecordTooLarge`; after all but the last the writer is of no use.
@@ -165,12 +166,12 @@ impl<T: Record> RecordWriter<T> {
     /// # Panics
     /// When the selector answers with a channel that does not exist.
     #[inline]
-    pub fn write(&mut self, record: T) -> Result<(), ExchangeError> {
+    pub fn write(&mut self, record: T, timestamp: Timestamp) -> Result<(), ExchangeError> {
         if self.blocker.signal.is_cancelled() {
             return Err(ExchangeError::Cancelled);
         }
         let Distribution::Select(selector) = &mut self.distribution else {
-            return self.write_to_all(record);
+            return self.write_to_all(record, timestamp);
         };
         let count = self.outputs.len() as u32;
         if count == 0 {
@@ -178,9 +179,9 @@ impl<T: Record> RecordWriter<T> {
         }
         let index = selector.select(&record, count) as usize;
         let full = match &mut self.outputs[index] {
-            Output::Remote { frame, .. } => frame.push(&record).map_err(too_large)?,
+            Output::Remote { frame, .. } => frame.push(&record, timestamp).map_err(too_large)?,
             Output::Local { batch, .. } => {
-                batch.push(record);
+                batch.push((record, timestamp));
                 batch.len() >= batch_records::<T>()
             }
         };
@@ -191,14 +192,14 @@ impl<T: Record> RecordWriter<T> {
         Ok(())
     }
 
-    fn write_to_all(&mut self, record: T) -> Result<(), ExchangeError> {
+    fn write_to_all(&mut self, record: T, timestamp: Timestamp) -> Result<(), ExchangeError> {
         let Distribution::Broadcast { frame, clone } = &mut self.distribution else {
             return Ok(());
         };
-        let mut full = frame.push(&record).map_err(too_large)?;
+        let mut full = frame.push(&record, timestamp).map_err(too_large)?;
         for output in &mut self.outputs {
             if let Output::Local { batch, .. } = output {
-                batch.push(clone(&record));
+                batch.push((clone(&record), timestamp));
                 full |= batch.len() >= batch_records::<T>();
             }
         }
@@ -343,7 +344,7 @@ fn send_local<T>(
     channel: &LocalChannel<T>,
     id: ChannelId,
     item: LocalItem<T>,
-) -> Result<Option<Vec<T>>, ExchangeError> {
+) -> Result<Option<Batch<T>>, ExchangeError> {
     let mut item = Some(item);
     blocker
         .block(|cx| channel.poll_send(cx, &mut item))?

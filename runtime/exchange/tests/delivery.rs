@@ -13,8 +13,9 @@ use flink_exchange::{
     ChannelId, DEFAULT_BUFFER_TIMEOUT, Event, ExchangeError, First, GateStatus, InputGate, KeyGroups,
     NetworkEnvironment, Peer, RecordWriter, RoundRobin, TaskSignal, Transport,
 };
+use flink_record::NO_TIMESTAMP;
 
-fn writer<T: flink_exchange::Record>(
+fn writer<T: flink_record::Record>(
     environment: &NetworkEnvironment,
     id: ChannelId,
     peer: Peer,
@@ -64,7 +65,7 @@ fn a_shuffle_delivers_every_record_once_and_in_order() {
                 .unwrap();
                 for sequence in 0..RECORDS {
                     writer
-                        .write((producer, sequence, format!("payload {sequence}")))
+                        .write((producer, sequence, format!("payload {sequence}")), NO_TIMESTAMP)
                         .unwrap();
                 }
                 let metrics = writer.metrics().to_vec();
@@ -134,7 +135,7 @@ fn channels_by_the_thousand_share_one_connection() {
     .unwrap();
     let producer = thread::spawn(move || {
         for value in 0..100_000u64 {
-            writer.write(value).unwrap();
+            writer.write(value, NO_TIMESTAMP).unwrap();
         }
         writer.finish().unwrap();
     });
@@ -154,9 +155,9 @@ fn a_record_may_be_larger_than_buffer_and_window() {
         move || {
             let mut writer = writer(&a, channel(1), peer, DEFAULT_BUFFER_TIMEOUT);
             for size in sizes {
-                writer.write(vec![7u8; size]).unwrap();
+                writer.write(vec![7u8; size], NO_TIMESTAMP).unwrap();
             }
-            let error = writer.write(vec![0u8; (64 << 20) + 1]).unwrap_err();
+            let error = writer.write(vec![0u8; (64 << 20) + 1], NO_TIMESTAMP).unwrap_err();
             assert!(matches!(error, ExchangeError::RecordTooLarge { .. }), "{error}");
             writer.finish().unwrap();
         }
@@ -182,7 +183,7 @@ fn a_broadcast_reaches_local_and_remote_consumers() {
     let producer = thread::spawn(move || {
         let mut writer = RecordWriter::broadcast(&a, outputs, TaskSignal::new(), DEFAULT_BUFFER_TIMEOUT).unwrap();
         for value in 0..10_000 {
-            writer.write(value.to_string()).unwrap();
+            writer.write(value.to_string(), NO_TIMESTAMP).unwrap();
         }
         writer.finish().unwrap();
         a
@@ -207,16 +208,16 @@ fn an_event_comes_after_the_records_before_it_and_before_those_after_it() {
         let mut writer = writer(&a, channel(edge), peer_b, DEFAULT_BUFFER_TIMEOUT);
         let mut gate = gate::<u32>(reader, channel(edge), peer_a);
         for value in 0..3u32 {
-            writer.write(value).unwrap();
+            writer.write(value, NO_TIMESTAMP).unwrap();
         }
         writer.broadcast_event(Event::EndOfData).unwrap();
-        writer.write(3).unwrap();
+        writer.write(3, NO_TIMESTAMP).unwrap();
         writer.finish().unwrap();
         let mut log = Vec::new();
         loop {
             let mut records = Vec::new();
             let status = gate
-                .next(None, &mut |record| {
+                .next(None, &mut |record, _| {
                     records.push(record);
                     Ok::<(), ExchangeError>(())
                 })
@@ -241,7 +242,7 @@ fn shutting_down_loses_nothing_that_was_finished() {
     let mut writer = writer(&a, channel(1), remote(&b), DEFAULT_BUFFER_TIMEOUT);
     // Fits into the stream's window: the consumer has not even come when the producer's worker is gone.
     for value in 0..20_000u64 {
-        writer.write(value).unwrap();
+        writer.write(value, NO_TIMESTAMP).unwrap();
     }
     writer.finish().unwrap();
     a.shutdown();
@@ -257,7 +258,7 @@ fn a_lone_record_is_due_after_the_buffer_timeout() {
     let outputs = vec![(channel(1), remote(&b))];
     let mut writer = RecordWriter::new(&a, outputs, First, signal.clone(), Duration::from_millis(20)).unwrap();
     let start = Instant::now();
-    writer.write(42u32).unwrap();
+    writer.write(42u32, NO_TIMESTAMP).unwrap();
     writer.flush_if_due().unwrap();
     let mut received = None;
     // Other events may wake the task earlier; only the timeout makes the record due.
@@ -265,7 +266,7 @@ fn a_lone_record_is_due_after_the_buffer_timeout() {
         if signal.take_woken() {
             writer.flush_if_due().unwrap();
         }
-        gate.poll_next(&mut |record| {
+        gate.poll_next(&mut |record, _| {
             received = Some(record);
             Ok::<(), ExchangeError>(())
         })
@@ -283,10 +284,10 @@ fn a_timeout_of_zero_sends_every_record_at_once() {
         let mut gate = gate::<u32>(reader, channel(edge), peer_a);
         let mut writer = writer(&a, channel(edge), peer_b, Duration::ZERO);
         for value in 0..100 {
-            writer.write(value).unwrap();
+            writer.write(value, NO_TIMESTAMP).unwrap();
             let mut received = None;
             while received.is_none() {
-                gate.next(None, &mut |record| {
+                gate.next(None, &mut |record, _| {
                     received = Some(record);
                     Ok::<(), ExchangeError>(())
                 })
@@ -310,8 +311,8 @@ fn one_task_can_wait_for_two_gates() {
             let mut texts = writer::<String>(&a, channel(2), peer, Duration::ZERO);
             let mut numbers = writer::<u32>(&a, channel(1), peer, Duration::ZERO);
             for value in 0..1000 {
-                numbers.write(value).unwrap();
-                texts.write(value.to_string()).unwrap();
+                numbers.write(value, NO_TIMESTAMP).unwrap();
+                texts.write(value.to_string(), NO_TIMESTAMP).unwrap();
             }
             numbers.finish().unwrap();
             texts.finish().unwrap();
@@ -321,11 +322,11 @@ fn one_task_can_wait_for_two_gates() {
     let (mut sum, mut length, mut open) = (0u64, 0, [true; 2]);
     while open.contains(&true) {
         signal.bind();
-        let left = numbers.poll_next(&mut |value| {
+        let left = numbers.poll_next(&mut |value, _| {
             sum += u64::from(value);
             Ok::<(), ExchangeError>(())
         });
-        let right = texts.poll_next(&mut |text| {
+        let right = texts.poll_next(&mut |text, _| {
             length += text.len();
             Ok::<(), ExchangeError>(())
         });

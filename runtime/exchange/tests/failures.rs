@@ -19,6 +19,7 @@ use flink_exchange::{
     Peer, RecordWriter, StartError, TaskSignal,
 };
 use flink_graph::JobId;
+use flink_record::NO_TIMESTAMP;
 use flink_rpc::Role;
 
 fn writer(environment: &NetworkEnvironment, id: ChannelId, peer: Peer, signal: TaskSignal) -> RecordWriter<u64> {
@@ -30,7 +31,7 @@ fn write_on(writer: &mut RecordWriter<u64>) -> ExchangeError {
     let mut value = 0;
     loop {
         value += 1;
-        if let Err(error) = writer.write(value) {
+        if let Err(error) = writer.write(value, NO_TIMESTAMP) {
             return error;
         }
     }
@@ -57,7 +58,7 @@ fn a_stalled_consumer_holds_up_its_own_producer_only_and_bounds_memory() {
         let producer = thread::spawn({
             let written = Arc::clone(&written);
             move || loop {
-                if let Err(error) = writer.write(1) {
+                if let Err(error) = writer.write(1, NO_TIMESTAMP) {
                     return error;
                 }
                 written.fetch_add(1, Ordering::Relaxed);
@@ -81,7 +82,7 @@ fn a_stalled_consumer_holds_up_its_own_producer_only_and_bounds_memory() {
         let mut second = self::writer(&a, other, to, TaskSignal::new());
         let second = thread::spawn(move || {
             for value in 0..200_000 {
-                second.write(value).unwrap();
+                second.write(value, NO_TIMESTAMP).unwrap();
             }
             second.finish().unwrap();
         });
@@ -91,7 +92,7 @@ fn a_stalled_consumer_holds_up_its_own_producer_only_and_bounds_memory() {
         let mut resumed = 0;
         while resumed <= last {
             stalled
-                .next(Some(Instant::now() + PATIENCE), &mut |_| {
+                .next(Some(Instant::now() + PATIENCE), &mut |_, _| {
                     resumed += 1;
                     Ok::<(), ExchangeError>(())
                 })
@@ -130,7 +131,7 @@ fn waking_and_deadlines_end_a_wait() {
     let (a, b) = pair();
     let signal = TaskSignal::new();
     let mut gate = InputGate::<u64>::new(&b, vec![(channel(1), remote(&a))], signal.clone()).unwrap();
-    let mut sink = |_| Ok::<(), ExchangeError>(());
+    let mut sink = |_, _| Ok::<(), ExchangeError>(());
     let soon = Instant::now() + Duration::from_millis(5);
     assert_eq!(gate.next(Some(soon), &mut sink).unwrap(), GateStatus::Woken);
     assert!(Instant::now() >= soon);
@@ -153,7 +154,7 @@ fn a_producer_that_does_not_finish_has_failed() {
             let mut writer = writer(&a, id, to, TaskSignal::new());
             let producer = thread::spawn(move || {
                 for value in 0..records {
-                    if writer.write(value).is_err() {
+                    if writer.write(value, NO_TIMESTAMP).is_err() {
                         break;
                     }
                 }
@@ -207,9 +208,9 @@ fn a_lost_peer_fails_every_channel_to_it() {
     let mut reading = gate::<u64>(&b, channel(1), remote(&a));
     let mut waiting = gate::<u64>(&b, channel(2), remote(&a));
     let mut first = writer(&a, channel(1), remote(&b), TaskSignal::new());
-    first.write(1).unwrap();
+    first.write(1, NO_TIMESTAMP).unwrap();
     first.flush().unwrap();
-    let status = reading.next(None, &mut |_| Ok::<(), ExchangeError>(())).unwrap();
+    let status = reading.next(None, &mut |_, _| Ok::<(), ExchangeError>(())).unwrap();
     assert_eq!(status, GateStatus::Progress);
     let mut blocked = writer(&b, channel(3), remote(&a), TaskSignal::new());
     let metrics = Arc::clone(&blocked.metrics()[0]);
@@ -279,7 +280,7 @@ fn workers_that_connect_to_each_other_at_once_share_one_connection() {
                 scope.spawn(move || {
                     let mut writer = writer(me, channel(round), remote(other), TaskSignal::new());
                     for value in 0..10_000 {
-                        writer.write(value).unwrap();
+                        writer.write(value, NO_TIMESTAMP).unwrap();
                     }
                     writer.finish().unwrap();
                 });
@@ -302,7 +303,7 @@ fn a_worker_that_restarts_its_channels_connects_again() {
     let b = worker(&cluster, job, config());
     let address: SocketAddr = b.local_address();
     let mut lost = writer(&a, channel(1), remote(&b), TaskSignal::new());
-    lost.write(1).unwrap();
+    lost.write(1, NO_TIMESTAMP).unwrap();
     lost.flush().unwrap();
     b.shutdown();
     let end = write_on(&mut lost);
@@ -318,7 +319,7 @@ fn a_worker_that_restarts_its_channels_connects_again() {
         ..channel(1)
     };
     let mut writer = writer(&a, next, remote(&b), TaskSignal::new());
-    writer.write(2).unwrap();
+    writer.write(2, NO_TIMESTAMP).unwrap();
     writer.finish().unwrap();
     assert_eq!(drain(&mut gate::<u64>(&b, next, remote(&a))).unwrap(), [2]);
 }

@@ -1,17 +1,9 @@
 //! What a program has declared so far: the graph, and beside it the factories.
 
-use std::{
-    any::type_name,
-    cell::RefCell,
-    collections::BTreeSet,
-    rc::Rc,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{any::type_name, cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc};
 
-use flink_exchange::DEFAULT_BUFFER_TIMEOUT;
 use flink_graph::{ChainingStrategy, OperatorId, OperatorKind, Partitioner, StreamEdge, StreamGraph, StreamNode};
-use flink_worker::{EdgeFactory, JobProgram, NodeFactory, operators::Emission};
+use flink_worker::{EdgeFactory, ExecutionConfig, JobProgram, NodeFactory};
 
 use crate::{Error, Result};
 
@@ -23,24 +15,25 @@ struct Declarations {
     graph: StreamGraph,
     nodes: Vec<NodeFactory>,
     edges: Vec<EdgeFactory>,
+    /// Side outputs that are consumed, by node and tag.
+    side_outputs: BTreeSet<(u32, Arc<str>)>,
     /// Nodes whose parallelism is not for the job to choose.
     fixed_parallelism: BTreeSet<u32>,
     default_parallelism: u32,
     max_parallelism: Option<u32>,
-    buffer_timeout: Duration,
-    emission: Emission,
-    /// Factories read it when operators are made: by then it is set.
-    final_emission: Arc<OnceLock<Emission>>,
+    config: ExecutionConfig,
     /// The first thing that was declared wrong.
     error: Option<Error>,
 }
 
 /// An output of a node on its way to a consumer.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Upstream {
     pub(crate) node: u32,
+    /// `None` for the node's own records.
+    pub(crate) side_output: Option<Arc<str>>,
     pub(crate) partitioner: Option<Partitioner>,
-    pub(crate) edge: fn() -> EdgeFactory,
+    pub(crate) edge: Rc<dyn Fn() -> EdgeFactory>,
 }
 
 impl Declared {
@@ -49,12 +42,11 @@ impl Declared {
             graph: StreamGraph::new(name),
             nodes: Vec::new(),
             edges: Vec::new(),
+            side_outputs: BTreeSet::new(),
             fixed_parallelism: BTreeSet::new(),
             default_parallelism,
             max_parallelism: None,
-            buffer_timeout: DEFAULT_BUFFER_TIMEOUT,
-            emission: Emission::Rolling,
-            final_emission: Arc::default(),
+            config: ExecutionConfig::default(),
             error: None,
         })))
     }
@@ -75,17 +67,8 @@ impl Declared {
         self.0.borrow_mut().max_parallelism = Some(max_parallelism);
     }
 
-    pub(crate) fn set_buffer_timeout(&self, timeout: Duration) {
-        self.0.borrow_mut().buffer_timeout = timeout;
-    }
-
-    pub(crate) fn set_emission(&self, emission: Emission) {
-        self.0.borrow_mut().emission = emission;
-    }
-
-    /// When keyed aggregations emit: set when the job is finished.
-    pub(crate) fn emission(&self) -> Arc<OnceLock<Emission>> {
-        Arc::clone(&self.0.borrow().final_emission)
+    pub(crate) fn configure(&self, change: impl FnOnce(&mut ExecutionConfig)) {
+        change(&mut self.0.borrow_mut().config);
     }
 
     pub(crate) fn disable_chaining(&self) {
@@ -101,7 +84,7 @@ impl Declared {
         &self,
         kind: OperatorKind,
         name: String,
-        input_type: Option<&str>,
+        input_types: &[&str],
         output_type: Option<&str>,
         factory: NodeFactory,
     ) -> u32 {
@@ -111,7 +94,7 @@ impl Declared {
             uid: None,
             name,
             kind,
-            input_types: input_type.into_iter().map(str::to_owned).collect(),
+            input_types: input_types.iter().copied().map(str::to_owned).collect(),
             output_type: output_type.map(str::to_owned),
             parallelism: this.default_parallelism,
             max_parallelism: this.max_parallelism,
@@ -123,7 +106,7 @@ impl Declared {
     }
 
     pub(crate) fn add_source<T>(&self, name: String, parallelism: Option<u32>, factory: NodeFactory) -> u32 {
-        let node = self.add_node(OperatorKind::Source, name, None, Some(type_name::<T>()), factory);
+        let node = self.add_node(OperatorKind::Source, name, &[], Some(type_name::<T>()), factory);
         if let Some(parallelism) = parallelism {
             let this = &mut *self.0.borrow_mut();
             this.fixed_parallelism.insert(node);
@@ -132,16 +115,26 @@ impl Declared {
         node
     }
 
-    pub(crate) fn add_edge(&self, upstream: &Upstream, target: u32, edge: EdgeFactory) {
+    /// Connects a node to one of its inputs.
+    pub(crate) fn add_edge(&self, upstream: &Upstream, target: u32, input: u32) {
         let this = &mut *self.0.borrow_mut();
         let partitioner = upstream.partitioner;
+        let side_output = upstream.side_output.as_deref().map(str::to_owned);
         this.graph.edges.push(StreamEdge {
             source: upstream.node,
             target,
             partitioner,
-            input: 0,
+            input,
+            side_output,
         });
-        this.edges.push(edge);
+        this.edges.push((upstream.edge)());
+    }
+
+    /// A side output of a node is taken, which may be done once.
+    pub(crate) fn take_side_output(&self, node: u32, tag: &Arc<str>) {
+        if !self.0.borrow_mut().side_outputs.insert((node, Arc::clone(tag))) {
+            self.fail(|| format!("the side output `{tag}` is taken twice: take it once, and clone the stream"));
+        }
     }
 
     pub(crate) fn node(&self, node: u32, change: impl FnOnce(&mut StreamNode)) {
@@ -150,6 +143,12 @@ impl Declared {
 
     pub(crate) fn factory(&self, node: u32, change: impl FnOnce(&mut NodeFactory)) {
         change(&mut self.0.borrow_mut().nodes[node as usize]);
+    }
+
+    /// Gives a node one subtask, for good.
+    pub(crate) fn force_non_parallel(&self, node: u32) {
+        self.0.borrow_mut().fixed_parallelism.insert(node);
+        self.node(node, |node| node.parallelism = 1);
     }
 
     pub(crate) fn set_node_parallelism(&self, node: u32, parallelism: u32) {
@@ -166,10 +165,8 @@ impl Declared {
         if let Some(error) = this.error.take() {
             return Err(error);
         }
-        // Of several calls the first counts; there is only one.
-        let _set = this.final_emission.set(this.emission);
         let graph = std::mem::replace(&mut this.graph, StreamGraph::new(""));
         let (nodes, edges) = (std::mem::take(&mut this.nodes), std::mem::take(&mut this.edges));
-        Ok(JobProgram::new(graph, nodes, edges, this.buffer_timeout)?)
+        Ok(JobProgram::new(graph, nodes, edges, this.config.clone())?)
     }
 }

@@ -2,11 +2,14 @@
 
 use std::{ops::RangeInclusive, path::Path, time::Duration};
 
-use flink_connectors::{CollectionSource, IteratorSource, SequenceSource, Source, TextFileSource};
-use flink_exchange::Record;
-use flink_worker::{JobProgram, operators::Emission};
+use flink_connectors::{
+    CollectionSource, IteratorSource, SequenceSource, TextFileSource,
+    source::{AlignmentGroups, Boundedness, Source, source_factory},
+};
+use flink_record::Record;
+use flink_worker::{JobProgram, WatermarkStrategy, operators::Emission};
 
-use crate::{DataStream, Result, declared::Declared};
+use crate::{DataStream, Error, Result, declared::Declared};
 
 /// Whether a job treats its input as endless.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -15,7 +18,7 @@ pub enum RuntimeMode {
     /// The input may never end: keyed aggregations emit each new result, as records come.
     #[default]
     Streaming,
-    /// The input ends: keyed aggregations emit the last result of each key, once, at the end. Faster, since most
+    /// The input ends (sources that do not are refused): keyed aggregations emit the last result of each key, once, at the end. Faster, since most
     /// results are never made.
     Batch,
 }
@@ -25,16 +28,28 @@ pub enum RuntimeMode {
 /// A program gets one in its `build` function. Nothing runs while a job is being declared.
 pub struct StreamExecutionEnvironment {
     declared: Declared,
+    alignment_groups: AlignmentGroups,
+    mode: RuntimeMode,
+    /// Sources that never end, by name.
+    unbounded: Vec<String>,
 }
 
 impl StreamExecutionEnvironment {
     pub(crate) fn new(job_name: String, default_parallelism: u32) -> Self {
         Self {
             declared: Declared::new(job_name, default_parallelism),
+            alignment_groups: AlignmentGroups::default(),
+            mode: RuntimeMode::default(),
+            unbounded: Vec::new(),
         }
     }
 
     pub(crate) fn finish(&self) -> Result<JobProgram> {
+        if let (RuntimeMode::Batch, Some(source)) = (self.mode, self.unbounded.first()) {
+            return Err(Error::msg(format!(
+                "the source `{source}` never ends, and in batch mode results are emitted at the end"
+            )));
+        }
         self.declared.finish()
     }
 
@@ -46,10 +61,12 @@ impl StreamExecutionEnvironment {
 
     /// Sets whether the job treats its input as endless; see [`RuntimeMode`]. Default: [`RuntimeMode::Streaming`].
     pub fn set_runtime_mode(&mut self, mode: RuntimeMode) -> &mut Self {
-        self.declared.set_emission(match mode {
+        self.mode = mode;
+        let emission = match mode {
             RuntimeMode::Streaming => Emission::Rolling,
             RuntimeMode::Batch => Emission::Final,
-        });
+        };
+        self.declared.configure(|config| config.emission = emission);
         self
     }
 
@@ -75,7 +92,15 @@ impl StreamExecutionEnvironment {
     /// Sets how long a record may wait in a buffer that does not fill up. Default: 100 ms. Zero sends each record at once,
     /// at a high price in throughput; `Duration::MAX` waits for full buffers.
     pub fn set_buffer_timeout(&mut self, timeout: Duration) -> &mut Self {
-        self.declared.set_buffer_timeout(timeout);
+        self.declared.configure(|config| config.buffer_timeout = timeout);
+        self
+    }
+
+    /// Sets the time between two periodic watermarks of an operator. Default: 200 ms. Every watermark goes to all consumers and
+    /// makes them flush their buffers: below some milliseconds that costs throughput.
+    pub fn set_auto_watermark_interval(&mut self, interval: Duration) -> &mut Self {
+        self.declared
+            .configure(|config| config.auto_watermark_interval = interval);
         self
     }
 
@@ -145,14 +170,61 @@ impl StreamExecutionEnvironment {
         self.add_source(IteratorSource::new(make))
     }
 
+    /// The records of a source, with the timestamps and watermarks of a strategy, which are made for each of its splits by itself:
+    /// one that is slow holds back the watermark, and none makes the records of another late. The name is for people.
+    ///
+    /// [`WatermarkStrategy::no_watermarks`] leaves records as they come and costs nothing.
+    ///
+    /// ```
+    /// # fn build(env: &mut flink::StreamExecutionEnvironment) -> flink::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// use flink::{DataGeneratorSource, WatermarkStrategy};
+    ///
+    /// // Timestamps 0, 10, 20 ... ms, a thousand records a second.
+    /// let source = DataGeneratorSource::new(|index| index * 10).count(100).records_per_second(1000.0);
+    /// let strategy = WatermarkStrategy::for_bounded_out_of_orderness(Duration::from_millis(50))
+    ///     .with_timestamp_assigner(|millis: &u64, _| *millis as i64);
+    /// env.from_source(source, strategy, "clock").discard();
+    /// # Ok(())
+    /// # }
+    /// # flink::doc_test(build);
+    /// ```
+    pub fn from_source<S: Source>(
+        &mut self,
+        source: S,
+        strategy: WatermarkStrategy<S::Record>,
+        name: impl Into<String>,
+    ) -> DataStream<S::Record>
+    where
+        S::Record: Record,
+    {
+        self.add_source_as(source, strategy, name.into())
+    }
+
     fn add_source<S: Source>(&mut self, source: S) -> DataStream<S::Record>
     where
         S::Record: Record,
     {
-        let (name, parallelism) = (source.name(), source.fixed_parallelism());
-        let node = self
-            .declared
-            .add_source::<S::Record>(name, parallelism, source.into_factory());
+        let name = source.name();
+        self.add_source_as(source, WatermarkStrategy::no_watermarks(), name)
+    }
+
+    fn add_source_as<S: Source>(
+        &mut self,
+        source: S,
+        strategy: WatermarkStrategy<S::Record>,
+        name: String,
+    ) -> DataStream<S::Record>
+    where
+        S::Record: Record,
+    {
+        let parallelism = source.fixed_parallelism();
+        if source.boundedness() == Boundedness::Unbounded {
+            self.unbounded.push(name.clone());
+        }
+        let factory = source_factory(source, strategy, &mut self.alignment_groups);
+        let node = self.declared.add_source::<S::Record>(name, parallelism, factory);
         DataStream::of_node(self.declared.clone(), node)
     }
 }

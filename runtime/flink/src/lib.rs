@@ -39,11 +39,46 @@ mod stream;
 
 pub use environment::{RuntimeMode, StreamExecutionEnvironment};
 pub use error::{Error, Result};
-pub use flink_connectors::{FileSink, Sink};
-pub use flink_exchange::{DecodeError, Key, Record};
-pub use flink_worker::operators::{Collector, KeyBy, KeyByRef, KeySelector, Summable};
+pub use flink_connectors::{
+    BucketAssigner, BucketContext, DataGeneratorSource, DateTimeBuckets, Encoder, FileSink, FileSource,
+    MalformedRecord, OnParseError, RollingPolicy, SocketTextSource, TextFileSource, sink, sink::Sink, source,
+    source::Source,
+};
+#[cfg(feature = "csv")]
+pub use flink_connectors::{CsvEncoder, CsvSource};
+#[cfg(feature = "json")]
+pub use flink_connectors::{JsonLinesEncoder, JsonLinesSource};
+#[cfg(feature = "parquet")]
+pub use flink_connectors::{ParquetEncoder, ParquetSource};
+pub use flink_record::{DecodeError, Key, NO_TIMESTAMP, Record, RecordView, Schema, Serde, Timestamp, schema};
+pub use flink_state::{
+    AggregateFunction, AggregatingState, AggregatingStateDescriptor, BroadcastState, ListState, ListStateDescriptor,
+    MapState, MapStateDescriptor, ReadOnlyBroadcastState, ReducingState, ReducingStateDescriptor, StateTtlConfig,
+    StateVisibility, UpdateType, ValueState, ValueStateDescriptor,
+};
+pub use flink_worker::functions::{
+    BroadcastContext, BroadcastProcessFunction, CoProcessFunction, FunctionError, FunctionResult,
+    KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, KeyedRuntimeContext,
+    OnTimerContext, OutputTag, ProcessContext, ProcessFunction, RuntimeContext, TimeDomain, TimerService,
+};
+pub use flink_worker::operators::{
+    AsyncRetryStrategy, Collector, IntervalJoinContext, KeyBy, KeyByRef, KeySelector, Summable,
+};
+pub use flink_worker::windows::{
+    ContinuousEventTimeTrigger, ContinuousProcessingTimeTrigger, CountEvictor, CountTrigger, DeltaEvictor,
+    DeltaTrigger, EventTimeSessionWindows, EventTimeTrigger, Evictor, GlobalWindow, GlobalWindows, NeverTrigger,
+    ProcessWindowFunction, ProcessingTimeSessionWindows, ProcessingTimeTrigger, ProcessingTimeoutTrigger,
+    PurgingTrigger, SlidingEventTimeWindows, SlidingProcessingTimeWindows, TimeEvictor, TimeWindow, TimestampedValue,
+    Trigger, TriggerContext, TriggerOutcome, TriggerResult, TumblingEventTimeWindows, TumblingProcessingTimeWindows,
+    Window, WindowAssigner, WindowAssignerContext, WindowContext, WindowRuntimeContext,
+};
+pub use flink_worker::{Either, TaskError, WatermarkGenerator, WatermarkOutput, WatermarkStrategy};
 pub use run::{Build, run};
-pub use stream::{DataStream, DataStreamSink, KeyedStream};
+pub use stream::{
+    AllWindowedStream, AsyncDataStream, BroadcastConnectedStream, CoGroup, CoGroupedStreams, ConnectedStreams,
+    DataStream, DataStreamSink, IntervalJoined, Join, JoinedStreams, KeyedBroadcastConnectedStream,
+    KeyedConnectedStreams, KeyedStream, PairedEqualTo, PairedStreams, PairedWhere, WindowedPair, WindowedStream,
+};
 
 #[doc(hidden)]
 pub use run::{doc_test, run_for_test};
@@ -60,3 +95,15 @@ struct WritingAJob;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/quickstart.md")]
 struct QuickStart;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/event-time.md")]
+struct EventTime;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/state.md")]
+struct State;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/connecting-streams.md")]
+struct ConnectingStreams;

@@ -15,8 +15,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{Result, StreamExecutionEnvironment};
 use shipped::Shipped;
 
-/// Name of the environment variable with the role of a job program's process: `client` or `worker`. Without it, the program
-/// runs its job by itself.
+/// Name of the environment variable with the role of a job program's process: `client`, `worker` or `coordinator`. Without it,
+/// the program runs its job by itself.
 const ROLE_VARIABLE: &str = "FLINK_ROLE";
 
 /// A function that declares a job: `Fn(&mut StreamExecutionEnvironment) -> Result<()>`, or
@@ -112,6 +112,9 @@ pub fn run<Marker, B: Build<Marker>>(build: B) -> ExitCode {
         },
         Ok("worker") => {
             flink_worker::run_worker(|bytes| declare_shipped(&build, bytes).map_err(|error| error.to_string()))
+        }
+        Ok("coordinator") => {
+            flink_worker::run_coordinator(|bytes| declare_shipped(&build, bytes).map_err(|error| error.to_string()))
         }
         Ok(role) => {
             tracing::error!("{ROLE_VARIABLE} is `{role}`: there is no such role");

@@ -1,12 +1,28 @@
 //! Streams: what can be done with the records of a job.
 
+mod all_windowed_stream;
+mod async_data_stream;
+mod connected_streams;
 mod data_stream;
+mod interval_join;
 mod keyed_stream;
+mod paired_streams;
 mod sink;
+mod windowed_stream;
 
+pub use all_windowed_stream::AllWindowedStream;
+pub use async_data_stream::AsyncDataStream;
+pub use connected_streams::{
+    BroadcastConnectedStream, ConnectedStreams, KeyedBroadcastConnectedStream, KeyedConnectedStreams,
+};
 pub use data_stream::DataStream;
+pub use interval_join::IntervalJoined;
 pub use keyed_stream::KeyedStream;
+pub use paired_streams::{
+    CoGroup, CoGroupedStreams, Join, JoinedStreams, PairedEqualTo, PairedStreams, PairedWhere, WindowedPair,
+};
 pub use sink::DataStreamSink;
+pub use windowed_stream::WindowedStream;
 
 /// The settings that every operator has.
 macro_rules! operator_settings {

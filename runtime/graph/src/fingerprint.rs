@@ -85,6 +85,7 @@ fn operator_facts(operator: &OperatorInfo, facts: &mut Vec<Fact>) {
         kind,
         input_types,
         output_type,
+        coordinated,
     } = operator;
     push(
         facts,
@@ -99,6 +100,7 @@ fn operator_facts(operator: &OperatorInfo, facts: &mut Vec<Fact>) {
                 "output type",
                 output_type.as_deref().map_or_else(|| "none".to_owned(), quoted),
             ),
+            ("coordinator", if *coordinated { "set" } else { "not set" }.to_owned()),
             ("id", id.to_string()),
         ],
     );

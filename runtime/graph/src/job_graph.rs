@@ -24,6 +24,8 @@ pub struct OperatorInfo {
     pub input_types: Vec<String>,
     /// Type name of its records.
     pub output_type: Option<String>,
+    /// Whether it has a coordinator, which runs once for all of its subtasks.
+    pub coordinated: bool,
 }
 
 impl From<&StreamNode> for OperatorInfo {
@@ -35,8 +37,22 @@ impl From<&StreamNode> for OperatorInfo {
             kind: node.kind,
             input_types: node.input_types.clone(),
             output_type: node.output_type.clone(),
+            coordinated: false,
         }
     }
+}
+
+/// An operator that has a coordinator, and where it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CoordinatedOperator<'a> {
+    /// Its node in the StreamGraph: its name in messages.
+    pub node: u32,
+    /// Index of its vertex.
+    pub vertex: u32,
+    /// Its name for people.
+    pub name: &'a str,
+    /// Number of its subtasks.
+    pub parallelism: u32,
 }
 
 /// A chain of operators: what one task runs.
@@ -185,6 +201,29 @@ impl JobGraph {
             }
         }
         groups
+    }
+
+    /// The operators that have a coordinator, in the order of their vertices.
+    pub fn coordinated_operators(&self) -> impl Iterator<Item = CoordinatedOperator<'_>> {
+        (0..).zip(&self.vertices).flat_map(|(index, vertex)| {
+            let operators = vertex.nodes.iter().zip(&vertex.operators);
+            let coordinated = operators.filter(|(_, operator)| operator.coordinated);
+            coordinated.map(move |(node, operator)| CoordinatedOperator {
+                node: *node,
+                vertex: index,
+                name: &operator.name,
+                parallelism: vertex.parallelism,
+            })
+        })
+    }
+
+    /// Marks the operators of these nodes as coordinated, and no others.
+    pub fn set_coordinated(&mut self, is_coordinated: impl Fn(u32) -> bool) {
+        for vertex in &mut self.vertices {
+            for (node, operator) in vertex.nodes.iter().zip(&mut vertex.operators) {
+                operator.coordinated = is_coordinated(*node);
+            }
+        }
     }
 
     /// The vertex with the highest parallelism, the first of several; `None` only of a graph that is not valid.

@@ -22,7 +22,7 @@ pub use execution_graph::{
     JobOutcome, JobStatus, Placement, SlotOffer, TaskFailure, TaskFailureKind, WorkerAddress, WorkerExit,
 };
 pub use ids::{AllocationId, ClusterId, ExecutionAttemptId, JobId, OperatorId, ParseIdError, TaskManagerId, VertexId};
-pub use job_graph::{JobEdge, JobGraph, JobVertex, OperatorInfo};
+pub use job_graph::{CoordinatedOperator, JobEdge, JobGraph, JobVertex, OperatorInfo};
 pub use key_groups::{MAX_PARALLELISM_LIMIT, default_max_parallelism, key_group, key_group_range, operator_index};
 pub use stream_graph::{
     ChainingStrategy, DEFAULT_SLOT_SHARING_GROUP, OperatorKind, Partitioner, StreamEdge, StreamGraph, StreamNode,

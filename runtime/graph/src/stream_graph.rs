@@ -48,6 +48,10 @@ pub enum Partitioner {
     Global,
     /// To the subtask that has the key group of the record's key.
     Hash,
+    /// Each record to any subtask, at random.
+    Shuffle,
+    /// To the subtask that the job's own code names.
+    Custom,
 }
 
 impl Partitioner {
@@ -56,7 +60,7 @@ impl Partitioner {
     pub const fn is_pointwise(self) -> bool {
         match self {
             Self::Forward | Self::Rescale => true,
-            Self::Rebalance | Self::Broadcast | Self::Global | Self::Hash => false,
+            Self::Rebalance | Self::Broadcast | Self::Global | Self::Hash | Self::Shuffle | Self::Custom => false,
         }
     }
 }
@@ -71,6 +75,8 @@ impl fmt::Display for Partitioner {
             Self::Broadcast => "BROADCAST",
             Self::Global => "GLOBAL",
             Self::Hash => "HASH",
+            Self::Shuffle => "SHUFFLE",
+            Self::Custom => "CUSTOM",
         })
     }
 }
@@ -122,6 +128,8 @@ pub struct StreamEdge {
     pub partitioner: Option<Partitioner>,
     /// Which input of the target. A union is several edges to the same input.
     pub input: u32,
+    /// The tag of the side output of the source that it carries; `None` for the source's own records.
+    pub side_output: Option<String>,
 }
 
 /// A dataflow. Nodes are declared before the nodes that consume them, so that their order is topological.

@@ -21,6 +21,7 @@ pub(crate) fn stream_graph(
             target,
             partitioner,
             input: 0,
+            side_output: None,
         })
         .collect();
     graph

@@ -20,14 +20,24 @@ pub struct JobManagerConfig {
     pub session_name: Option<String>,
     /// For how many jobs, and until when.
     pub mode: ClusterMode,
+    /// This host's name in the inventory: for messages.
+    pub host: String,
     /// Address to take connections on. Port 0 = any; a port that is taken is an error.
     pub bind: SocketAddr,
     /// Address at which TaskManagers and workers reach this host.
     pub advertise: IpAddr,
     /// Artifacts: `<blob_dir>/<sha256>`, put there before a job that needs them is submitted.
     pub blob_dir: PathBuf,
-    /// The cluster's own directory; `jobs/<job>/output` is made in it for detached jobs.
+    /// The cluster's own directory; `jobs/<job>/output` is made in it for detached jobs, and `coordinators/` for those that need
+    /// coordinators.
     pub session_dir: PathBuf,
+    /// For the temporary files of coordinators. It must not be there; it is made for the first of them, and removed in
+    /// the end.
+    pub tmp_dir: PathBuf,
+    /// Environment variables for coordinators, beside our own.
+    pub coordinator_env: Vec<(String, String)>,
+    /// Prefix of the coordinators' process tags (`FLINKCTL=<prefix>/coordinator/<job>`).
+    pub tag_prefix: String,
     /// Where records of ended detached jobs stay when the cluster is gone: see [`crate::archive`].
     pub archive_dir: PathBuf,
     /// Which TaskManagers' slots are taken.
@@ -41,8 +51,8 @@ pub struct JobManagerConfig {
     pub start_timeout: Duration,
     /// How silence is noticed.
     pub heartbeat: Heartbeat,
-    /// How long tasks may take to react to cancelling before their worker is ended, and TaskManagers to end before
-    /// they are killed.
+    /// How long tasks may take to react to cancelling before their worker is ended, and TaskManagers and coordinators to
+    /// end before they are killed.
     pub stop_grace: Duration,
     /// Validity of the cluster's certificates.
     pub tls_validity: Duration,

@@ -7,7 +7,8 @@
 //! the cluster.
 //!
 //! Everything runs on the tokio runtime of the caller, a current-thread one suffices: what decides is small
-//! and pure, what waits is the network.
+//! and pure, what waits is the network. The coordinators of jobs are processes of their own. They die with the thread that
+//! drives the runtime ([`flink_process::child`] says why), which should therefore be one that lives as long as the process.
 
 pub mod archive;
 mod blob;

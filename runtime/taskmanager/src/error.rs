@@ -1,11 +1,10 @@
 //! How a TaskManager ends, well or not.
 
-use std::{io, net::SocketAddr, path::PathBuf};
+use std::net::SocketAddr;
 
 use flink_graph::ClusterId;
+use flink_process::{blobs::BlobError, dirs::WorkDirError};
 use flink_rpc::messages::Fault;
-
-use crate::blobs::BlobError;
 
 /// Why a TaskManager ended, when nothing was wrong with it. All its workers are gone then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,13 +30,8 @@ pub enum TaskManagerError {
         theirs: u32,
     },
     /// Its own directory could not be made.
-    #[error("could not make the directory {path}: {source}")]
-    WorkDir {
-        /// The directory.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    WorkDir(#[from] WorkDirError),
     /// The artifact cache is not usable.
     #[error(transparent)]
     Blobs(#[from] BlobError),

@@ -1,8 +1,7 @@
 //! What a job is told about failures of its workers here.
 
 use flink_graph::{TaskFailure, TaskFailureKind};
-
-use crate::supervision::Death;
+use flink_process::Death;
 
 /// The slots cannot be given: none free, or the TaskManager ends.
 pub(crate) fn no_slots(host: &str, reason: &str) -> TaskFailure {
@@ -16,7 +15,7 @@ pub(crate) fn not_started(host: &str, reason: &str) -> TaskFailure {
 
 /// The process ended, or had to be ended, before it was ready. `why` is what was wrong with it while it lived.
 pub(crate) fn died_before_ready(host: &str, why: Option<&str>, death: &Death) -> TaskFailure {
-    let message = format!("{host}: the worker process did not get ready: {}", describe(why, death));
+    let message = format!("{host}: the worker process did not get ready: {}", death.describe(why));
     TaskFailure::new(TaskFailureKind::WorkerStart, message)
 }
 
@@ -25,7 +24,7 @@ pub(crate) fn died(host: &str, why: Option<&str>, death: &Death) -> TaskFailure 
     let kind = death.exit.map_or(TaskFailureKind::Runtime, TaskFailureKind::WorkerDied);
     TaskFailure::new(
         kind,
-        format!("{host}: the worker process ended: {}", describe(why, death)),
+        format!("{host}: the worker process ended: {}", death.describe(why)),
     )
 }
 
@@ -35,25 +34,6 @@ pub(crate) fn no_worker(host: &str) -> TaskFailure {
         TaskFailureKind::Runtime,
         format!("{host}: the job has no worker here that could run the task"),
     )
-}
-
-fn describe(why: Option<&str>, death: &Death) -> String {
-    let mut text = why.map(|why| format!("{why}; ")).unwrap_or_default();
-    match death.exit {
-        Some(exit) => text.push_str(&exit.to_string()),
-        None => text.push_str("its exit status is not known"),
-    }
-    if death.core_dumped {
-        text.push_str(", core dumped");
-    }
-    if !death.output.is_empty() {
-        text.push_str("\nlast lines of its output:");
-    }
-    for line in &death.output {
-        text.push_str("\n  ");
-        text.push_str(line);
-    }
-    text
 }
 
 #[cfg(test)]

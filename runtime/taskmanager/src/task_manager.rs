@@ -18,6 +18,12 @@ use std::{
 };
 
 use flink_graph::JobId;
+use flink_process::{
+    ChildCommand, ChildEvent, ChildHandle, ChildProcess, ENV_PARENT_PID, ENV_ROLE, ENV_TAG,
+    blobs::{BlobCache, BlobError},
+    dirs::{ProcessDirs, WorkDir},
+    life::{LifeLimits, READY_TIMEOUT, SHUTDOWN_PATIENCE},
+};
 use flink_rpc::messages::{
     BlobDigest, JobSpec, PROTOCOL_VERSION, Registered, Registration, TaskManagerStartup, ToWorker, WorkerStartup,
 };
@@ -27,32 +33,25 @@ use tokio::{
     task::{AbortHandle, Id, JoinError, JoinHandle, JoinSet},
     time::{sleep_until, timeout},
 };
-use tracing::{debug, info};
+use tracing::info;
 
 use crate::{
-    blobs::{BlobCache, BlobError},
     error::{Exit, TaskManagerError},
     link::{self, LinkCommand, LinkNews, Peer},
     supervision::{Action, Event, Limits, Outcome, TaskManagerState, WorkerId},
-    work_dir::{WorkDir, WorkerDirs},
-    worker_process::{self, ENV_PARENT_PID, ENV_ROLE, ENV_TAG, WorkerCommand, WorkerHandle},
 };
 
 /// How long a TaskManager tries to register for the first time.
 pub const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long a worker may take from its start until it is ready.
-pub const READY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long a worker that was told to shut down has before it gets SIGTERM. Its tasks have ended by then, or are of
-/// no interest.
-pub const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long the end of a TaskManager waits for the JobManager to take its last messages.
 const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Messages for the JobManager above which no input is taken.
 const OUTBOX: usize = 1024;
+
+/// Messages that wait for a worker which does not read.
+const WORKER_QUEUE: usize = 256;
 
 /// Events of workers, news of the link, and commands to it that may wait.
 const QUEUE: usize = 64;
@@ -74,15 +73,15 @@ pub struct TaskManager {
     fetches: HashMap<BlobDigest, AbortHandle>,
     fetch_tasks: JoinSet<Result<PathBuf, BlobError>>,
     removals: JoinSet<()>,
-    /// Workers must be forked by one long-lived thread (see `worker_process`): this keeps [`run`](Self::run) from
+    /// Workers must be forked by one long-lived thread (see [`flink_process::child`]): this keeps [`run`](Self::run) from
     /// being handed to a thread pool.
     _one_thread: PhantomData<*const ()>,
 }
 
 #[derive(Debug)]
 struct Worker {
-    handle: WorkerHandle,
-    dirs: WorkerDirs,
+    handle: ChildHandle<ToWorker>,
+    dirs: ProcessDirs,
 }
 
 #[derive(Debug)]
@@ -121,7 +120,7 @@ impl TaskManager {
                 theirs: startup.protocol,
             });
         }
-        let work_dir = WorkDir::create(&startup.work_dir, startup.tmp_dir.clone())?;
+        let work_dir = WorkDir::create("worker", &startup.work_dir, startup.tmp_dir.clone())?;
         let blobs = BlobCache::open(&startup.blob_dir)?;
         let mut task_manager = Self {
             state: TaskManagerState::new(limits(&startup), Instant::now()),
@@ -324,7 +323,7 @@ impl TaskManager {
     }
 
     fn spawn(&mut self, worker: WorkerId, job: JobId, program: PathBuf, spec: &JobSpec) -> Result<(), String> {
-        let dirs = self.work_dir.create_worker(job, worker)?;
+        let dirs = self.work_dir.create_process(job, worker.0)?;
         let mut env = self.startup.worker_env.clone();
         env.extend([
             (ENV_ROLE.to_owned(), "worker".to_owned()),
@@ -332,20 +331,24 @@ impl TaskManager {
             (ENV_TAG.to_owned(), format!("{}/worker/{job}", self.startup.tag_prefix)),
             ("TMPDIR".to_owned(), dirs.tmp.display().to_string()),
         ]);
-        let command = WorkerCommand {
+        let command = ChildCommand {
             program,
             env,
             dir: dirs.work.clone(),
             log: self.work_dir.log(job),
+            queue: WORKER_QUEUE,
         };
-        let (handle, process) = worker_process::spawn(worker, &command).inspect_err(|_| self.remove(dirs.clone()))?;
+        let (handle, process) = ChildProcess::spawn(&command).inspect_err(|_| self.remove(dirs.clone()))?;
         info!(%job, %worker, pid = process.pid(), "worker started");
-        handle.send(ToWorker::Start(Box::new(self.worker_startup(
-            job,
-            spec,
-            dirs.tmp.clone(),
-        ))));
-        self.worker_tasks.spawn(process.run(self.events.0.clone()));
+        let startup = self.worker_startup(job, spec, dirs.tmp.clone());
+        // There is room: it is the first.
+        let _room = handle.send(ToWorker::Start(Box::new(startup)));
+        let wrap = move |event| match event {
+            ChildEvent::Told(message) => Event::Told { worker, message },
+            ChildEvent::Broken { reason } => Event::Broken { worker, reason },
+            ChildEvent::Exited(death) => Event::Exited { worker, death },
+        };
+        self.worker_tasks.spawn(process.run(self.events.0.clone(), wrap));
         self.workers.insert(worker, Worker { handle, dirs });
         Ok(())
     }
@@ -376,14 +379,8 @@ impl TaskManager {
     }
 
     /// Removes a worker's directories, which may hold much, without waiting for it.
-    fn remove(&mut self, dirs: WorkerDirs) {
-        self.removals.spawn(async move {
-            for dir in [dirs.work, dirs.tmp] {
-                if let Err(error) = tokio::fs::remove_dir_all(&dir).await {
-                    debug!(dir = %dir.display(), %error, "could not remove a worker's directory yet");
-                }
-            }
-        });
+    fn remove(&mut self, dirs: ProcessDirs) {
+        self.removals.spawn(dirs.remove());
     }
 
     fn ended(&self, outcome: Outcome) -> Result<Exit, TaskManagerError> {
@@ -480,8 +477,10 @@ fn limits(startup: &TaskManagerStartup) -> Limits {
         host: startup.host.clone(),
         registration_timeout: REGISTRATION_TIMEOUT,
         death_timeout: Duration::from_millis(startup.death_timeout_ms),
-        ready_timeout: READY_TIMEOUT,
-        shutdown_patience: SHUTDOWN_PATIENCE,
-        stop_grace: Duration::from_millis(startup.stop_grace_ms),
+        workers: LifeLimits {
+            ready_timeout: READY_TIMEOUT,
+            shutdown_patience: SHUTDOWN_PATIENCE,
+            stop_grace: Duration::from_millis(startup.stop_grace_ms),
+        },
     }
 }

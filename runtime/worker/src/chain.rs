@@ -1,15 +1,19 @@
 //! Puts a task's chain together: from its outputs back to its head, so that each operator is made with its output.
 
+use std::sync::Arc;
+
 use flink_exchange::{ChannelId, NetworkEnvironment, Peer, TaskSignal};
 use flink_graph::{ExecutionAttemptId, JobEdge, OperatorKind, Placement, TaskManagerId};
 
 use crate::{
+    SubtaskGateway,
     boundary::TaskInput,
     counters::TaskCounters,
     error::TaskError,
     job_output::JobOutput,
     panics::OperatorScope,
-    program::{EdgeContext, ErasedOutput, JobProgram, OperatorContext},
+    program::{Channels, ErasedOutput, ErasedOutputs, InputContext, JobProgram, OperatorContext, WriterContext},
+    time::ProcessingTimeService,
 };
 
 /// What a chain is made from and for.
@@ -22,6 +26,9 @@ pub(crate) struct ChainBuilder<'a> {
     pub(crate) signal: &'a TaskSignal,
     pub(crate) counters: &'a TaskCounters,
     pub(crate) job_output: &'a dyn JobOutput,
+    pub(crate) clock: &'a ProcessingTimeService,
+    /// Of the operators that have a coordinator.
+    pub(crate) gateways: &'a [SubtaskGateway],
 }
 
 impl ChainBuilder<'_> {
@@ -30,32 +37,41 @@ impl ChainBuilder<'_> {
         let head = self.vertex().nodes[0];
         let node = &self.program.stream_graph().nodes[head as usize];
         if node.kind == OperatorKind::Source {
-            let output = self.outputs(head)?;
+            let outputs = self.outputs(head)?;
             let context = self.operator_context(head);
-            return made_in(&context, || self.program.node(head).make_source(&context, output));
+            return made_in(&context, || self.program.node(head).make_source(&context, outputs));
         }
         let chain = self.operator(head)?;
-        let in_edges: Vec<(u32, &JobEdge)> = self.program.graph().in_edges(self.attempt.vertex).collect();
-        let mut channels = Vec::new();
-        for (edge, job_edge) in &in_edges {
-            for producer in self.program.graph().producers(*edge, self.attempt.subtask) {
-                channels.push(self.channel(
-                    *edge,
-                    job_edge,
-                    producer,
-                    self.attempt.subtask,
-                    job_edge.source,
-                    producer,
-                )?);
-            }
+        let context = InputContext {
+            environment: self.environment,
+            signal: self.signal,
+            counters: self.counters,
+        };
+        if node.input_types.len() == 2 {
+            let channels = [self.in_channels(0)?, self.in_channels(1)?];
+            return self.program.node(head).make_two_inputs(&context, channels, chain);
         }
-        // All edges into the one input carry the same type, so that any of them knows how to read it.
-        let Some((edge, job_edge)) = in_edges.first() else {
+        // All edges into one input carry the same type, so that any of them knows how to read it.
+        let Some((edge, _)) = self.program.graph().in_edges(self.attempt.vertex).next() else {
             return Err(TaskError::runtime("the operator has no input"));
         };
-        self.program
-            .edge(*edge)
-            .make_input(&self.edge_context(job_edge), channels, chain)
+        let channels = self.in_channels(0)?;
+        self.program.edge(edge).make_input(&context, channels, chain)
+    }
+
+    /// The channels into one input of the head.
+    fn in_channels(&self, input: u32) -> Result<Channels, TaskError> {
+        let mut channels = Vec::new();
+        let (graph, consumer) = (self.program.graph(), self.attempt.subtask);
+        for (edge, job_edge) in graph
+            .in_edges(self.attempt.vertex)
+            .filter(|(_, edge)| edge.input == input)
+        {
+            for producer in graph.producers(edge, consumer) {
+                channels.push(self.channel(edge, job_edge, producer, consumer, job_edge.source, producer)?);
+            }
+        }
+        Ok(channels)
     }
 
     fn vertex(&self) -> &flink_graph::JobVertex {
@@ -67,36 +83,50 @@ impl ChainBuilder<'_> {
             name: self.program.stream_graph().nodes[node as usize].display_name().into(),
             attempt: self.attempt,
             parallelism: self.vertex().parallelism,
+            max_parallelism: self.vertex().max_parallelism,
+            config: self.program.config(),
+            clock: self.clock,
             counters: self.counters,
             signal: self.signal,
             job_output: self.job_output,
+            gateway: self.gateways.iter().find(|gateway| gateway.operator() == node),
         }
     }
 
     fn operator(&self, node: u32) -> Result<ErasedOutput, TaskError> {
         let context = self.operator_context(node);
         // The outputs come first: they must not be made under the lock of this node's factory.
-        let output = match self.program.stream_graph().nodes[node as usize].kind {
-            OperatorKind::Sink => None,
-            OperatorKind::Source | OperatorKind::Operator => Some(self.outputs(node)?),
-        };
-        let output = || output.ok_or_else(|| TaskError::runtime("a sink has no output"));
-        made_in(&context, || self.program.node(node).make_operator(&context, output))
+        let outputs = self.outputs(node)?;
+        made_in(&context, || self.program.node(node).make_operator(&context, outputs))
     }
 
-    /// What a node emits to, as one output.
-    fn outputs(&self, node: u32) -> Result<ErasedOutput, TaskError> {
-        let mut outputs = Vec::new();
+    /// What a node emits to: its main output first, then its side outputs.
+    fn outputs(&self, node: u32) -> Result<ErasedOutputs, TaskError> {
+        let mut consumers: Vec<(Option<&str>, Vec<ErasedOutput>)> = Vec::new();
         for (index, edge) in (0..).zip(&self.program.stream_graph().edges) {
             if edge.source != node {
                 continue;
             }
-            outputs.push(match self.program.job_edge(index) {
+            let output = match self.program.job_edge(index) {
                 None => self.operator(edge.target)?,
                 Some(job_edge) => self.writer(node, job_edge)?,
-            });
+            };
+            let tag = edge.side_output.as_deref();
+            match consumers.iter_mut().find(|(other, _)| *other == tag) {
+                Some((_, outputs)) => outputs.push(output),
+                None => consumers.push((tag, vec![output])),
+            }
         }
-        self.program.node(node).join_outputs(outputs)
+        let mut joined = ErasedOutputs::default();
+        for (tag, outputs) in consumers {
+            let tag: Option<Arc<str>> = tag.map(Arc::from);
+            let output = self.program.node(node).join_outputs(tag.clone(), outputs)?;
+            match tag {
+                None => joined.main = Some(output),
+                Some(tag) => joined.sides.push((tag, output)),
+            }
+        }
+        Ok(joined)
     }
 
     fn writer(&self, node: u32, edge: u32) -> Result<ErasedOutput, TaskError> {
@@ -115,20 +145,15 @@ impl ChainBuilder<'_> {
             })
             .collect::<Result<_, _>>()?;
         let buffer_timeout = self.program.node(node).buffer_timeout();
-        let mut context = self.edge_context(job_edge);
-        context.buffer_timeout = buffer_timeout.unwrap_or(context.buffer_timeout);
-        self.program.edge(edge).make_writer(&context, channels)
-    }
-
-    fn edge_context(&self, edge: &JobEdge) -> EdgeContext<'_> {
-        EdgeContext {
+        let context = WriterContext {
             environment: self.environment,
             signal: self.signal,
             counters: self.counters,
-            partitioner: edge.partitioner,
-            max_parallelism: self.program.graph().vertices[edge.target as usize].max_parallelism,
-            buffer_timeout: self.program.buffer_timeout(),
-        }
+            partitioner: job_edge.partitioner,
+            max_parallelism: self.program.graph().vertices[job_edge.target as usize].max_parallelism,
+            buffer_timeout: buffer_timeout.unwrap_or_else(|| self.program.config().buffer_timeout),
+        };
+        self.program.edge(edge).make_writer(&context, channels)
     }
 
     /// A channel and where its other end is, the subtask `peer_subtask` of `peer_vertex`.

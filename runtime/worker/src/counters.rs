@@ -18,6 +18,7 @@ struct Registered {
     inputs: Vec<Arc<ChannelCounters>>,
     outputs: Vec<Arc<ChannelCounters>>,
     sinks: Vec<Arc<Counter>>,
+    skipped: Vec<Arc<Counter>>,
 }
 
 impl TaskCounters {
@@ -25,8 +26,8 @@ impl TaskCounters {
         self.lock().source = Some(records);
     }
 
-    pub(crate) fn set_inputs(&self, channels: &[Arc<ChannelCounters>]) {
-        self.lock().inputs = channels.to_vec();
+    pub(crate) fn add_inputs(&self, channels: &[Arc<ChannelCounters>]) {
+        self.lock().inputs.extend_from_slice(channels);
     }
 
     pub(crate) fn add_outputs(&self, channels: &[Arc<ChannelCounters>]) {
@@ -35,6 +36,10 @@ impl TaskCounters {
 
     pub(crate) fn add_sink(&self, records: Arc<Counter>) {
         self.lock().sinks.push(records);
+    }
+
+    pub(crate) fn add_skipped(&self, records: Arc<Counter>) {
+        self.lock().skipped.push(records);
     }
 
     /// The counters as they now are.
@@ -51,6 +56,7 @@ impl TaskCounters {
             attempt,
             records_in: made.chain(registered.inputs.iter().map(|input| input.records())).sum(),
             records_out: taken.chain(channels.iter().map(|channel| channel.records)).sum(),
+            records_skipped: registered.skipped.iter().map(|skipped| skipped.get()).sum(),
             bytes_in: registered.inputs.iter().map(|input| network_bytes(input)).sum(),
             bytes_out: channels.iter().map(|channel| channel.bytes).sum(),
         };

@@ -7,6 +7,7 @@
 
 use std::{
     cell::RefCell,
+    fmt,
     panic::{self, AssertUnwindSafe, PanicHookInfo},
     sync::Once,
 };
@@ -20,6 +21,16 @@ pub(crate) struct CaughtPanic {
     pub(crate) location: Option<String>,
     /// The operator it happened in, when it happened in one.
     pub(crate) operator: Option<String>,
+}
+
+impl fmt::Display for CaughtPanic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("panicked")?;
+        if let Some(location) = &self.location {
+            write!(f, " at {location}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
 }
 
 thread_local! {

@@ -12,13 +12,16 @@ use flink_graph::{ExecutionAttemptId, ExecutionState, Placement, TaskFailure, Ta
 use tokio::sync::mpsc;
 
 use crate::{
-    boundary::Step,
+    SubtaskGateway,
+    boundary::{Step, TaskInput},
     chain::ChainBuilder,
     counters::TaskCounters,
     error::{Cause, TaskError},
+    executor::ExecutorEvent,
     job_output::JobOutput,
     panics::{self, CaughtPanic},
     program::JobProgram,
+    time::ProcessingTimeService,
 };
 
 /// A task has changed its state.
@@ -42,16 +45,22 @@ pub(crate) struct Task {
     pub(crate) signal: TaskSignal,
     pub(crate) counters: Arc<TaskCounters>,
     pub(crate) job_output: Arc<dyn JobOutput>,
-    pub(crate) events: mpsc::Sender<TaskEvent>,
+    pub(crate) gateways: Vec<SubtaskGateway>,
+    pub(crate) events: mpsc::Sender<ExecutorEvent>,
 }
 
 impl Task {
     /// The thread's whole life.
     pub(crate) fn run(self) {
         self.report(ExecutionState::Initializing, None);
-        let (state, failure) = match panics::catch(|| self.execute()) {
+        let mut input = None;
+        let result = panics::catch(|| self.execute(&mut input));
+        // Asked before the chain is dropped: neighbours notice that, and what they report gets this task cancelled, too.
+        let cancelled = self.signal.is_cancelled();
+        let dropped = panics::catch(|| drop(input));
+        let (state, failure) = match result.and_then(|result| dropped.map(|()| result)) {
             // Whatever breaks while a task is being cancelled is of no interest any more.
-            _ if self.signal.is_cancelled() => (ExecutionState::Canceled, None),
+            _ if cancelled => (ExecutionState::Canceled, None),
             Ok(Ok(())) => (ExecutionState::Finished, None),
             Ok(Err(error)) => (ExecutionState::Failed, Some(failure_of(&error))),
             Err(panic) => (ExecutionState::Failed, Some(failure_of_panic(panic))),
@@ -59,7 +68,8 @@ impl Task {
         self.report(state, failure);
     }
 
-    fn execute(&self) -> Result<(), TaskError> {
+    fn execute(&self, chain: &mut Option<Box<dyn TaskInput>>) -> Result<(), TaskError> {
+        let clock = ProcessingTimeService::system();
         let builder = ChainBuilder {
             program: &self.program,
             attempt: self.attempt,
@@ -69,12 +79,17 @@ impl Task {
             signal: &self.signal,
             counters: &self.counters,
             job_output: &*self.job_output,
+            clock: &clock,
+            gateways: &self.gateways,
         };
-        let mut input = builder.build()?;
+        let input = chain.insert(builder.build()?);
         self.report(ExecutionState::Running, None);
-        while input.step()? == Step::More {
+        while input.step(clock.deadline())? == Step::More {
             if self.signal.is_cancelled() {
                 return Err(TaskError::cancelled());
+            }
+            if let Some(now) = clock.take_due() {
+                input.processing_time(now)?;
             }
         }
         Ok(())
@@ -82,15 +97,15 @@ impl Task {
 
     fn report(&self, state: ExecutionState, failure: Option<TaskFailure>) {
         // Without its owner there is nobody to tell.
-        let _gone = self.events.blocking_send(TaskEvent {
+        let _gone = self.events.blocking_send(ExecutorEvent::Task(TaskEvent {
             attempt: self.attempt,
             state,
             failure,
-        });
+        }));
     }
 }
 
-fn failure_of(error: &TaskError) -> TaskFailure {
+pub(crate) fn failure_of(error: &TaskError) -> TaskFailure {
     let kind = match error.cause() {
         Cause::Operator(_) => TaskFailureKind::UserCode,
         Cause::Exchange(
@@ -109,11 +124,8 @@ fn failure_of(error: &TaskError) -> TaskFailure {
     }
 }
 
-fn failure_of_panic(panic: CaughtPanic) -> TaskFailure {
-    let place = panic
-        .location
-        .map_or_else(String::new, |location| format!(" at {location}"));
-    let failure = TaskFailure::new(TaskFailureKind::UserCode, format!("panicked{place}: {}", panic.message));
+pub(crate) fn failure_of_panic(panic: CaughtPanic) -> TaskFailure {
+    let failure = TaskFailure::new(TaskFailureKind::UserCode, panic.to_string());
     match panic.operator {
         Some(operator) => failure.in_operator(operator),
         None => failure,

@@ -12,6 +12,9 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{quic, tls};
 
+/// Channels that are written to as fast as possible, beside which others are stalled or slow.
+pub(crate) const CHANNELS: u32 = 64;
+
 /// What is measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Kind {
@@ -23,8 +26,17 @@ pub(crate) enum Kind {
     Large { channels: u32 },
     /// 64 pairs of tasks with a channel each; so many of the consumers never read.
     Stalled { stalled: u32 },
+    /// The bulk and the messages of `Latency`, multiplexed over one TCP connection with TLS.
+    TlsLatency,
     /// One message per millisecond on its own channel, beside 64 channels that are written to as fast as possible.
     Latency,
+}
+
+impl Kind {
+    /// A measure, not the data plane.
+    pub(crate) fn is_tls(self) -> bool {
+        matches!(self, Self::Tls | Self::TlsLatency)
+    }
 }
 
 /// All that a process needs to know.
@@ -67,7 +79,7 @@ fn side<S: tls::Side>(
     quic: impl FnOnce(&quic::Worker, SocketAddr) -> io::Result<Outcome>,
 ) -> io::Result<()> {
     let setup: Setup = read_line()?;
-    let outcome = if setup.kind == Kind::Tls {
+    let outcome = if setup.kind.is_tls() {
         let side = tls(&setup)?;
         write_line(&side.address()?)?;
         side.run(read_line()?)?

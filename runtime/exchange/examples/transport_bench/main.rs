@@ -1,4 +1,5 @@
-//! Measures the data plane beside one bare TCP+TLS stream on the same path, in the same run.
+//! Measures the data plane beside one bare TCP+TLS stream on the same path, in the same run. The latency of a small stream
+//! beside bulk has a measure of its own: one TCP+TLS connection that multiplexes the same traffic.
 //!
 //! Sender and receiver are two processes. `run` starts both for every case and prints a table with ratios; `--sender-via` and
 //! `--receiver-via` put a command before them, for example `ip netns exec left`, together with their addresses there.
@@ -11,6 +12,8 @@
 
 mod case;
 mod clock;
+mod mux;
+mod ping;
 mod quic;
 mod record;
 mod report;

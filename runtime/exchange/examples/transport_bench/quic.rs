@@ -9,26 +9,22 @@ use std::{
 
 use flink_exchange::{
     ChannelId, DEFAULT_BUFFER_TIMEOUT, ExchangeError, First, GateStatus, InputGate, KeyGroups, NetworkConfig,
-    NetworkEnvironment, Peer, Record, RecordWriter, TaskSignal,
+    NetworkEnvironment, Peer, RecordWriter, TaskSignal,
 };
+use flink_record::{NO_TIMESTAMP, Record};
 
 use crate::{
-    case::{Kind, Outcome, Setup},
-    clock::{cpu, now_nanos},
+    case::{CHANNELS, Kind, Outcome, Setup},
+    clock::cpu,
+    ping::{self, Latencies},
     record::{Large, Row, Small},
 };
-
-/// Channels beside which others are stalled or slow.
-const CHANNELS: u32 = 64;
 
 /// Tasks that keep [`CHANNELS`] channels busy in the latency case.
 const LATENCY_EDGE: u32 = 2;
 
 /// Max parallelism: far above the channels, so that they get equal shares.
 const KEY_GROUPS: u32 = 4096;
-
-/// Time before the latencies count: handshake, MTU discovery, slow start.
-const WARM_UP: Duration = Duration::from_millis(500);
 
 pub(crate) struct Worker {
     setup: Setup,
@@ -69,7 +65,7 @@ pub(crate) fn send(worker: &Worker, peer: SocketAddr) -> io::Result<Outcome> {
     let end = Instant::now() + setup.duration;
     let (start, cpu_before) = (Instant::now(), cpu());
     let sent = match setup.kind {
-        Kind::Tls => Ok(()),
+        Kind::Tls | Kind::TlsLatency => Ok(()),
         Kind::Small { channels } => hash::<95>(environment, peer, channels, end),
         Kind::Large { channels } => hash::<1016>(environment, peer, channels, end),
         Kind::Stalled { stalled } => pairs(environment, peer, stalled, end),
@@ -116,7 +112,7 @@ fn write_until<const N: usize>(writer: &mut RecordWriter<Row<N>>, end: Instant) 
     while Instant::now() < end {
         for _ in 0..1024 {
             key = key.wrapping_add(1);
-            writer.write(Row::new(key))?;
+            writer.write(Row::new(key), NO_TIMESTAMP)?;
         }
         writer.flush_if_due()?;
     }
@@ -158,18 +154,10 @@ fn pairs(environment: &NetworkEnvironment, peer: SocketAddr, stalled: u32, end: 
     })
 }
 
-/// A message per millisecond that carries the time at which it was due.
 fn pings(environment: &NetworkEnvironment, peer: SocketAddr, end: Instant) -> Result<(), ExchangeError> {
     let outputs = channels(LATENCY_EDGE, 1, peer);
     let mut writer = RecordWriter::new(environment, outputs, First, TaskSignal::new(), Duration::ZERO)?;
-    let mut due = Instant::now();
-    while due < end {
-        due += Duration::from_millis(1);
-        while Instant::now() < due {
-            thread::park_timeout(due.saturating_duration_since(Instant::now()));
-        }
-        writer.write(now_nanos())?;
-    }
+    ping::send_until(end, |sent| writer.write(sent, NO_TIMESTAMP))?;
     writer.finish()
 }
 
@@ -177,7 +165,7 @@ fn pings(environment: &NetworkEnvironment, peer: SocketAddr, end: Instant) -> Re
 pub(crate) fn receive(worker: &Worker, peer: SocketAddr) -> io::Result<Outcome> {
     let environment = &worker.environment;
     let received = match worker.setup.kind {
-        Kind::Tls => Ok(Outcome::default()),
+        Kind::Tls | Kind::TlsLatency => Ok(Outcome::default()),
         Kind::Small { channels } => drain::<Small>(environment, peer, channels),
         Kind::Large { channels } => drain::<Large>(environment, peer, channels),
         Kind::Stalled { stalled } => drain_beside_stalled(worker, peer, stalled),
@@ -200,7 +188,7 @@ fn drain<T: Record>(environment: &NetworkEnvironment, peer: SocketAddr, count: u
 
 /// Reads to the end, or until `end`. Time counts from the first record on.
 fn read<T: Record>(gate: &mut InputGate<T>, end: Option<Instant>) -> Result<Outcome, ExchangeError> {
-    let mut sink = |row: T| {
+    let mut sink = |row: T, _| {
         std::hint::black_box(&row);
         Ok::<(), ExchangeError>(())
     };
@@ -241,19 +229,14 @@ fn drain_beside_stalled(worker: &Worker, peer: SocketAddr, stalled: u32) -> Resu
 fn take_pings(environment: &NetworkEnvironment, peer: SocketAddr) -> Result<Vec<u64>, ExchangeError> {
     let inputs = channels(LATENCY_EDGE, 1, peer);
     let mut gate = InputGate::<u64>::new(environment, inputs, TaskSignal::new())?;
-    let mut latencies = Vec::new();
-    let mut start = None;
+    let mut latencies = Latencies::default();
     loop {
-        let status = gate.next(None, &mut |sent| {
-            let start = *start.get_or_insert_with(Instant::now);
-            if start.elapsed() > WARM_UP {
-                latencies.push(now_nanos().saturating_sub(sent));
-            }
+        let status = gate.next(None, &mut |sent, _| {
+            latencies.arrived(sent);
             Ok::<(), ExchangeError>(())
         })?;
         if status == GateStatus::Finished {
-            latencies.sort_unstable();
-            return Ok(latencies);
+            return Ok(latencies.sorted());
         }
     }
 }

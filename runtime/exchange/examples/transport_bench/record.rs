@@ -1,6 +1,6 @@
 //! The records that are sent: fixed layout, as `#[derive(Record)]` would lay them out.
 
-use flink_exchange::{DecodeError, Record};
+use flink_record::{DecodeError, Record};
 
 /// A record of a key and a payload of `N` bytes.
 pub(crate) struct Row<const N: usize> {

@@ -73,7 +73,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:28} {:>5} {:>7} {:>7} {:>8} {:>8} {:>8} {:>9} {:>6} {:>8} {:>8}",
+            "{:29} {:>5} {:>7} {:>7} {:>8} {:>8} {:>8} {:>9} {:>6} {:>8} {:>8}",
             "case", "MTU", "GB/s", "x TLS", "CPU/GB", "x TLS", "Mrec/s", "/core-s", "fair", "p50 us", "p99 us"
         )?;
         for row in &self.rows {
@@ -83,7 +83,7 @@ impl fmt::Display for Report {
             };
             writeln!(
                 f,
-                "{:28} {:>5} {:>7.2} {:>7.2} {:>8.3} {:>8.2} {:>8.2} {:>9.2} {:>6.2} {:>8.0} {:>8.0}",
+                "{:29} {:>5} {:>7.2} {:>7.2} {:>8.3} {:>8.2} {:>8.2} {:>9.2} {:>6.2} {:>8.0} {:>8.0}",
                 row.name,
                 row.mtu,
                 row.gb_per_s,
@@ -103,6 +103,16 @@ impl fmt::Display for Report {
                 writeln!(
                     f,
                     "MTU {}: with 1 of 64 stalled the others move {ratio:.2} x as much",
+                    row.mtu
+                )?;
+            }
+        }
+        for row in self.rows.iter().filter(|row| row.kind == Kind::Latency) {
+            if let Some(tls) = self.find(row.mtu, Kind::TlsLatency) {
+                let ratio = row.p99_us / tls.p99_us;
+                writeln!(
+                    f,
+                    "MTU {}: beside bulk a message takes {ratio:.2} x as long as over one TCP+TLS connection, at p99",
                     row.mtu
                 )?;
             }

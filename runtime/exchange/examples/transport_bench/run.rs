@@ -30,7 +30,7 @@ pub(crate) struct Options {
     /// MTUs to measure.
     #[arg(long, value_delimiter = ',', default_values_t = [9000, 1500])]
     mtu: Vec<u16>,
-    /// Only cases whose name contains this; TLS always runs.
+    /// Only cases whose name contains this; the one stream of TLS always runs.
     #[arg(long, default_value = "")]
     only: String,
     /// Address of the sender.
@@ -56,13 +56,14 @@ pub(crate) struct Options {
     json: bool,
 }
 
-const CASES: [(&str, Kind); 7] = [
+const CASES: [(&str, Kind); 8] = [
     ("tcp+tls, 1 stream", Kind::Tls),
     ("1 KiB records, 1 channel", Kind::Large { channels: 1 }),
     ("1 KiB records, 64 channels", Kind::Large { channels: 64 }),
     ("103 B records, 64 channels", Kind::Small { channels: 64 }),
     ("64 pairs, none stalled", Kind::Stalled { stalled: 0 }),
     ("64 pairs, 1 stalled", Kind::Stalled { stalled: 1 }),
+    ("tcp+tls, 1 msg/ms beside bulk", Kind::TlsLatency),
     ("1 msg/ms beside 64 bulk", Kind::Latency),
 ];
 

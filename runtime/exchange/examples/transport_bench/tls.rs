@@ -1,4 +1,5 @@
-//! The measure: one TCP stream with TLS 1.3, the same certificates and crypto, blocking threads, 32 KiB at a time.
+//! The measures: one TCP stream with TLS 1.3, the same certificates and crypto, blocking threads, 32 KiB at a time.
+//! Of one source, or of many that [`mux`] multiplexes.
 
 use std::{
     io::{self, Read, Write},
@@ -11,12 +12,13 @@ use flink_rpc::Role;
 use quinn::rustls::{ClientConnection, ServerConnection, StreamOwned, pki_types::ServerName};
 
 use crate::{
-    case::{Outcome, Setup},
+    case::{Kind, Outcome, Setup},
     clock::cpu,
+    mux,
 };
 
 const ALPN: &[u8] = b"transport-bench";
-const BUFFER: usize = 32 << 10;
+pub(crate) const BUFFER: usize = 32 << 10;
 
 /// A process of the case.
 pub(crate) trait Side {
@@ -60,6 +62,9 @@ impl Side for Receiver {
         let config = self.setup.identity.server_config(ALPN).map_err(io::Error::other)?;
         let connection = ServerConnection::new(Arc::new(config)).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(connection, socket);
+        if self.setup.kind == Kind::TlsLatency {
+            return mux::receive(&mut stream);
+        }
         let mut buffer = vec![0; BUFFER];
         let mut bytes = stream.read(&mut buffer)? as u64;
         let (start, cpu_before) = (Instant::now(), cpu());
@@ -85,16 +90,28 @@ impl Side for Sender {
 
     fn run(self, peer: SocketAddr) -> io::Result<Outcome> {
         let socket = TcpStream::connect(peer)?;
+        // A message must not wait for the acknowledgement of what was sent before it.
+        socket.set_nodelay(self.setup.kind == Kind::TlsLatency)?;
         let config = self.setup.identity.client_config(ALPN).map_err(io::Error::other)?;
         let name = ServerName::try_from(Role::Worker(self.setup.job).server_name()).map_err(io::Error::other)?;
         let connection = ClientConnection::new(Arc::new(config), name).map_err(io::Error::other)?;
         let mut stream = StreamOwned::new(connection, socket);
-        let buffer = vec![7; BUFFER];
-        stream.write_all(&buffer)?;
-        let (start, cpu_before) = (Instant::now(), cpu());
-        while start.elapsed() < self.setup.duration {
-            stream.write_all(&buffer)?;
-        }
+        let (start, cpu_before) = match self.setup.kind {
+            Kind::TlsLatency => {
+                let before = (Instant::now(), cpu());
+                mux::send(&mut stream, self.setup.duration)?;
+                before
+            }
+            _ => {
+                let buffer = vec![7; BUFFER];
+                stream.write_all(&buffer)?;
+                let before = (Instant::now(), cpu());
+                while before.0.elapsed() < self.setup.duration {
+                    stream.write_all(&buffer)?;
+                }
+                before
+            }
+        };
         stream.conn.send_close_notify();
         stream.flush()?;
         // Closing with unread bytes (session tickets) would reset the connection under the receiver.

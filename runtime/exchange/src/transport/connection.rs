@@ -14,10 +14,11 @@ use super::{
     Opened,
     hello::{Answer, HELLO_BYTES, Hello},
 };
+use flink_record::Record;
+
 use crate::{
     channel::{CHANNEL_ID_BYTES, ChannelId},
     error::ExchangeError,
-    record::Record,
     registry::{Arrival, Registry},
 };
 

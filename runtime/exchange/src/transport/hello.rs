@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use flink_graph::JobId;
 
-use crate::record::{DecodeError, Record};
+use flink_record::{DecodeError, Record};
 
 /// Version of what follows on the streams; differs from the ALPN's only when both ends can speak several.
 const VERSION: u16 = 1;

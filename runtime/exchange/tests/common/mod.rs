@@ -9,9 +9,10 @@ use std::{
 };
 
 use flink_exchange::{
-    ChannelId, ExchangeError, GateStatus, InputGate, NetworkConfig, NetworkEnvironment, Peer, Record, TaskSignal,
+    ChannelId, ExchangeError, GateStatus, InputGate, NetworkConfig, NetworkEnvironment, Peer, TaskSignal,
 };
 use flink_graph::{ClusterId, JobId};
+use flink_record::Record;
 use flink_rpc::{ClusterCa, Role};
 
 /// Everything here is over in milliseconds; this is for machines that are busy with something else.
@@ -60,7 +61,7 @@ pub(crate) fn drain<T: Record>(gate: &mut InputGate<T>) -> Result<Vec<T>, Exchan
     let mut records = Vec::new();
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let status = gate.next(Some(deadline), &mut |record| {
+        let status = gate.next(Some(deadline), &mut |record, _| {
             records.push(record);
             Ok::<(), ExchangeError>(())
         })?;

@@ -1,6 +1,7 @@
 //! The local cluster: a job's tasks as threads of this process, under the same ExecutionGraph that a JobMaster drives.
 
 mod cluster;
+mod coordination;
 mod stdout;
 
 use std::{process::ExitCode, sync::Arc, time::Instant};

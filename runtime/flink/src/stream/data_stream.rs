@@ -4,18 +4,32 @@ use std::{
     any::type_name,
     fmt::{Debug, Display},
     marker::PhantomData,
+    rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
-use flink_connectors::{CollectSink, DiscardingSink, PrintSink, Sink};
-use flink_exchange::{Key, Record};
+use flink_connectors::{
+    CollectSink, DiscardingSink, PrintSink,
+    sink::{Sink, sink_factory},
+};
+use flink_exchange::ChannelSelector;
 use flink_graph::{ChainingStrategy, OperatorKind, Partitioner};
+use flink_record::{Key, Record};
 use flink_worker::{
-    EdgeFactory, NodeFactory, Operator,
-    operators::{Collector, Filter, FlatMap, FlatMapWith, KeyBy, KeyByRef, Map, TryFlatMap, TryMap},
+    EdgeFactory, NodeFactory, Operator, WatermarkStrategy,
+    functions::{FunctionError, FunctionResult, OutputTag, ProcessContext, ProcessFunction, RuntimeContext},
+    operators::{
+        Collector, Filter, FlatMap, FlatMapWith, KeyBy, KeyByRef, Map, NullKey, Process, ProcessWith,
+        TimestampsAndWatermarks, TryFlatMap, TryMap,
+    },
+    windows::{CountTrigger, GlobalWindows, PurgingTrigger, WindowAssigner},
 };
 
-use super::{DataStreamSink, KeyedStream, operator_settings};
+use super::{
+    AllWindowedStream, BroadcastConnectedStream, CoGroupedStreams, ConnectedStreams, DataStreamSink, JoinedStreams,
+    KeyedStream, WindowedStream, operator_settings,
+};
 use crate::declared::{Declared, Upstream};
 
 /// A stream of records of type `T`.
@@ -28,7 +42,7 @@ use crate::declared::{Declared, Upstream};
 /// [`try_map`](Self::try_map) or [`try_flat_map`](Self::try_flat_map): an error fails the job and is shown to who runs it, as is a panic.
 #[must_use = "a stream that ends in no sink is an error"]
 pub struct DataStream<T> {
-    declared: Declared,
+    pub(super) declared: Declared,
     upstreams: Vec<Upstream>,
     /// The operator that settings are for; `None` where there is none: after a union or a partitioning.
     operator: Option<u32>,
@@ -39,8 +53,9 @@ impl<T: Record> DataStream<T> {
     pub(crate) fn of_node(declared: Declared, node: u32) -> Self {
         let upstream = Upstream {
             node,
+            side_output: None,
             partitioner: None,
-            edge: EdgeFactory::of::<T>,
+            edge: Rc::new(EdgeFactory::of::<T>),
         };
         Self {
             declared,
@@ -173,10 +188,179 @@ impl<T: Record> DataStream<T> {
         KeyedStream::new(self, KeyByRef::new(key))
     }
 
+    /// Partitions the stream by a key by which it is partitioned already: records stay in their subtasks. The key must be that
+    /// of an earlier [`key_by`](Self::key_by), from which on neither key nor parallelism has changed; a record that is in the wrong
+    /// subtask fails the job where state is kept for it.
+    ///
+    /// ```
+    /// # fn build(env: &mut flink::StreamExecutionEnvironment) -> flink::Result<()> {
+    /// let counts = env.from_sequence(1..=100).key_by(|number| number % 10).count();
+    /// counts.reinterpret_as_keyed(|count| count.0).reduce(|a, b| if a.1 > b.1 { a } else { b }).discard();
+    /// # Ok(())
+    /// # }
+    /// # flink::doc_test(build);
+    /// ```
+    pub fn reinterpret_as_keyed<K: Key, F>(self, key: F) -> KeyedStream<T, KeyBy<F, K>>
+    where
+        F: Fn(&T) -> K + Clone + Send + 'static,
+    {
+        KeyedStream::reinterpret(self, KeyBy::new(key))
+    }
+
+    /// Processes each record with a [`ProcessFunction`], which `make` makes once per subtask.
+    pub fn process<F, M>(self, make: M) -> DataStream<F::Out>
+    where
+        F: ProcessFunction<T, Out: Record> + 'static,
+        M: Fn(&RuntimeContext) -> Result<F, FunctionError> + Send + 'static,
+    {
+        let factory = NodeFactory::operator::<T, Process<F>>(move |context| {
+            Ok(Process::new(RuntimeContext::make(context, &make)?, context.clock))
+        });
+        self.add_operator("process", factory)
+    }
+
+    /// Processes each record with a closure, which is told the record's timestamp and the time, and may emit to side outputs.
+    ///
+    /// ```
+    /// # fn build(env: &mut flink::StreamExecutionEnvironment) -> flink::Result<()> {
+    /// use flink::OutputTag;
+    ///
+    /// let odd = OutputTag::<u64>::new("odd");
+    /// let tag = odd.clone();
+    /// let even = env.from_sequence(1..=10).process_with(move |number, _, out| {
+    ///     if number % 2 == 0 {
+    ///         out.collect(number);
+    ///     } else {
+    ///         out.output(&tag, number);
+    ///     }
+    ///     Ok(())
+    /// });
+    /// even.get_side_output(&odd).map(|number| format!("odd: {number}")).print();
+    /// even.print();
+    /// # Ok(())
+    /// # }
+    /// # flink::doc_test(build);
+    /// ```
+    pub fn process_with<R: Record, F>(self, process: F) -> DataStream<R>
+    where
+        F: FnMut(T, &mut ProcessContext<'_>, &mut Collector<'_, R>) -> FunctionResult + Clone + Send + 'static,
+    {
+        self.process(move |_| Ok(ProcessWith::new(process.clone())))
+    }
+
+    /// What the operator that was declared last emits to a side output: see [`Collector::output`]. Consumers must expect the
+    /// type that it emits. To use it twice, take it once and clone it.
+    pub fn get_side_output<S: Record>(&self, tag: &OutputTag<S>) -> DataStream<S> {
+        let Some((declared, node)) = self.operator("get_side_output") else {
+            return DataStream {
+                declared: self.declared.clone(),
+                upstreams: Vec::new(),
+                operator: None,
+                records: PhantomData,
+            };
+        };
+        let mut stream = DataStream::of_node(declared.clone(), node);
+        let name = tag.name().into();
+        declared.take_side_output(node, &name);
+        for upstream in &mut stream.upstreams {
+            upstream.side_output = Some(Arc::clone(&name));
+        }
+        // Settings would be those of the operator, whose stream this is not.
+        stream.operator = None;
+        stream
+    }
+
+    /// Connects the stream with another, of any type: one operator consumes both.
+    pub fn connect<U: Record>(self, other: DataStream<U>) -> ConnectedStreams<T, U> {
+        ConnectedStreams {
+            first: self,
+            second: other,
+        }
+    }
+
+    /// Connects the stream with a broadcast, of which every subtask is given all records: rules, say, by which this stream's
+    /// records are processed.
+    pub fn connect_broadcast<U: Record + Clone>(self, broadcast: DataStream<U>) -> BroadcastConnectedStream<T, U> {
+        BroadcastConnectedStream {
+            stream: self,
+            broadcast,
+        }
+    }
+
+    /// Joins the records of two streams that have the same key and are in the same window:
+    /// `a.join(b).where_key(..).equal_to(..).window(..).apply(..)`. See [`WindowedPair::apply`](crate::WindowedPair::apply).
+    pub fn join<U: Record>(self, other: DataStream<U>) -> JoinedStreams<T, U> {
+        JoinedStreams::new(self, other)
+    }
+
+    /// Groups the records of two streams that have the same key and are in the same window, with those that have no
+    /// partner: `a.co_group(b).where_key(..).equal_to(..).window(..).apply(..)`.
+    pub fn co_group<U: Record>(self, other: DataStream<U>) -> CoGroupedStreams<T, U> {
+        CoGroupedStreams::new(self, other)
+    }
+
+    /// Groups all records into windows, in one subtask. With a key there is [`KeyedStream::window`], which is spread over many.
+    ///
+    /// ```
+    /// # fn build(env: &mut flink::StreamExecutionEnvironment) -> flink::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// use flink::{TumblingEventTimeWindows, WatermarkStrategy};
+    ///
+    /// let strategy = WatermarkStrategy::for_monotonous_timestamps()
+    ///     .with_timestamp_assigner(|number: &u64, _| *number as i64);
+    /// env.from_sequence(1..=10_000)
+    ///     .assign_timestamps_and_watermarks(strategy)
+    ///     .window_all(TumblingEventTimeWindows::of(Duration::from_secs(1)))
+    ///     .sum(|number| *number)
+    ///     .print();
+    /// # Ok(())
+    /// # }
+    /// # flink::doc_test(build);
+    /// ```
+    pub fn window_all<A: WindowAssigner<T>>(self, assigner: A) -> AllWindowedStream<T, A, A::DefaultTrigger>
+    where
+        T: Clone,
+    {
+        let windows = WindowedStream::new(KeyedStream::new(self, NullKey), assigner);
+        AllWindowedStream(windows.non_parallel())
+    }
+
+    /// Groups all records into windows of so many, one after the other, in one subtask. A window that does not fill up emits
+    /// nothing.
+    pub fn count_window_all(self, size: u64) -> AllWindowedStream<T, GlobalWindows, PurgingTrigger<CountTrigger>>
+    where
+        T: Clone,
+    {
+        let windows = KeyedStream::new(self, NullKey).count_window(size);
+        AllWindowedStream(windows.non_parallel())
+    }
+
+    /// At each `slide`th record, groups the last `size` records into a window, in one subtask.
+    pub fn count_window_all_sliding(self, size: u64, slide: u64) -> AllWindowedStream<T, GlobalWindows, CountTrigger>
+    where
+        T: Clone,
+    {
+        let windows = KeyedStream::new(self, NullKey).count_window_sliding(size, slide);
+        AllWindowedStream(windows.non_parallel())
+    }
+
     /// The records of this stream and of another of the same type, in no particular order.
     pub fn union(mut self, other: Self) -> Self {
         self.upstreams.extend(other.upstreams);
         self.operator = None;
+        self
+    }
+
+    pub(super) fn declared(&self) -> &Declared {
+        &self.declared
+    }
+
+    /// Gives the operator one subtask, for good.
+    pub(super) fn force_non_parallel(self) -> Self {
+        if let Some(node) = self.operator {
+            self.declared.force_non_parallel(node);
+        }
         self
     }
 
@@ -203,14 +387,62 @@ impl<T: Record> DataStream<T> {
     }
 
     /// Sends each record to every subtask of the next operator.
-    pub fn broadcast(mut self) -> Self
+    pub fn broadcast(self) -> Self
     where
         T: Clone,
     {
-        self.upstreams
-            .iter_mut()
-            .for_each(|upstream| upstream.edge = EdgeFactory::broadcast::<T>);
-        self.partition_as(Partitioner::Broadcast)
+        self.partition_as(Partitioner::Broadcast, EdgeFactory::broadcast::<T>)
+    }
+
+    /// Sends each record to one subtask of the next operator, chosen at random.
+    pub fn shuffle(self) -> Self {
+        self.partition(Partitioner::Shuffle)
+    }
+
+    /// Sends each record to the subtask of the next operator that the closure names: it is given the record and the number of
+    /// subtasks. A number that is too high fails the job.
+    ///
+    /// ```
+    /// # fn build(env: &mut flink::StreamExecutionEnvironment) -> flink::Result<()> {
+    /// // Small numbers to the first subtask, the others to the last.
+    /// let numbers = env.from_sequence(1..=100);
+    /// numbers.partition_custom(|number, subtasks| if *number < 10 { 0 } else { subtasks - 1 }).discard();
+    /// # Ok(())
+    /// # }
+    /// # flink::doc_test(build);
+    /// ```
+    pub fn partition_custom<F>(self, partitioner: F) -> Self
+    where
+        F: FnMut(&T, u32) -> u32 + Clone + Send + 'static,
+    {
+        self.partition_as(Partitioner::Custom, move || {
+            let partitioner = partitioner.clone();
+            EdgeFactory::custom::<T, _>(move || CustomPartitioner(partitioner.clone()))
+        })
+    }
+
+    /// Gives the records timestamps, and the stream watermarks, from here on: what event time windows and timers go by.
+    ///
+    /// ```
+    /// # fn build(env: &mut flink::StreamExecutionEnvironment) -> flink::Result<()> {
+    /// use std::time::Duration;
+    ///
+    /// use flink::WatermarkStrategy;
+    ///
+    /// // (milliseconds since 1970, value), at most five seconds out of order.
+    /// let readings = env.from_collection([(1_000_i64, 20.5), (3_000, 21.0), (2_000, 20.7)]);
+    /// let strategy = WatermarkStrategy::for_bounded_out_of_orderness(Duration::from_secs(5))
+    ///     .with_timestamp_assigner(|reading: &(i64, f64), _| reading.0);
+    /// readings.assign_timestamps_and_watermarks(strategy).discard();
+    /// # Ok(())
+    /// # }
+    /// # flink::doc_test(build);
+    /// ```
+    pub fn assign_timestamps_and_watermarks(self, strategy: WatermarkStrategy<T>) -> Self {
+        let factory = NodeFactory::operator::<T, TimestampsAndWatermarks<T>>(move |context| {
+            Ok(TimestampsAndWatermarks::new(&strategy, context))
+        });
+        self.add_operator("timestamps", factory)
     }
 
     /// Ends the stream in a sink.
@@ -225,11 +457,11 @@ impl<T: Record> DataStream<T> {
     /// ```
     pub fn sink_to(self, sink: impl Sink<T>) -> DataStreamSink {
         let name = sink.name();
-        let factory = sink.into_factory();
+        let factory = sink_factory(sink);
         let node = self
             .declared
-            .add_node(OperatorKind::Sink, name, Some(type_name::<T>()), None, factory);
-        self.connect(node);
+            .add_node(OperatorKind::Sink, name, &[type_name::<T>()], None, factory);
+        self.connect_to(node, 0);
         DataStreamSink::new(self.declared, node)
     }
 
@@ -281,17 +513,20 @@ impl<T: Record> DataStream<T> {
         self.operator.map(|node| (&self.declared, node))
     }
 
-    fn partition(mut self, partitioner: Partitioner) -> Self {
-        self.upstreams
-            .iter_mut()
-            .for_each(|upstream| upstream.edge = EdgeFactory::of::<T>);
-        self.partition_as(partitioner)
+    fn partition(self, partitioner: Partitioner) -> Self {
+        self.partition_as(partitioner, EdgeFactory::of::<T>)
     }
 
-    fn partition_as(mut self, partitioner: Partitioner) -> Self {
-        self.upstreams
-            .iter_mut()
-            .for_each(|upstream| upstream.partitioner = Some(partitioner));
+    /// Spreads the records over the next operator so.
+    pub(super) fn partition_as(
+        mut self,
+        partitioner: Partitioner,
+        edge: impl Fn() -> EdgeFactory + Clone + 'static,
+    ) -> Self {
+        for upstream in &mut self.upstreams {
+            upstream.partitioner = Some(partitioner);
+            upstream.edge = Rc::new(edge.clone());
+        }
         self.operator = None;
         self
     }
@@ -302,38 +537,39 @@ impl<T: Record> DataStream<T> {
         P: Operator<T, Out: Record> + Clone + Send + 'static,
     {
         let factory = NodeFactory::operator::<T, P>(move |_| Ok(operator.clone()));
-        let node = self.add_operator::<P::Out>(name, factory);
-        self.connect(node);
+        self.add_operator(name, factory)
+    }
+
+    /// Adds an operator that consumes this stream.
+    pub(super) fn add_operator<R: Record>(self, name: &str, factory: NodeFactory) -> DataStream<R> {
+        let (input, output) = ([type_name::<T>()], Some(type_name::<R>()));
+        let node = self
+            .declared
+            .add_node(OperatorKind::Operator, name.to_owned(), &input, output, factory);
+        self.connect_to(node, 0);
         DataStream::of_node(self.declared, node)
     }
 
-    /// Adds an operator that is connected to nothing yet.
-    pub(super) fn add_operator<R>(&self, name: &str, factory: NodeFactory) -> u32 {
-        let (input, output) = (Some(type_name::<T>()), Some(type_name::<R>()));
-        self.declared
-            .add_node(OperatorKind::Operator, name.to_owned(), input, output, factory)
-    }
-
-    fn connect(&self, node: u32) {
+    /// Connects the stream to an input of a node.
+    pub(super) fn connect_to(&self, node: u32, input: u32) {
         for upstream in &self.upstreams {
-            self.declared.add_edge(upstream, node, (upstream.edge)());
+            self.declared.add_edge(upstream, node, input);
         }
     }
+}
 
-    /// Connects with edges that partition by key.
-    pub(super) fn connect_keyed(self, node: u32, edge: impl Fn() -> EdgeFactory) -> Declared {
-        for upstream in &self.upstreams {
-            let upstream = Upstream {
-                partitioner: Some(Partitioner::Hash),
-                ..*upstream
-            };
-            self.declared.add_edge(&upstream, node, edge());
-        }
-        self.declared
-    }
+/// A closure as a partitioner.
+struct CustomPartitioner<F>(F);
 
-    pub(super) fn declared(&self) -> &Declared {
-        &self.declared
+impl<T, F: FnMut(&T, u32) -> u32 + Send> ChannelSelector<T> for CustomPartitioner<F> {
+    #[inline]
+    fn select(&mut self, record: &T, channels: u32) -> u32 {
+        let channel = (self.0)(record, channels);
+        assert!(
+            channel < channels,
+            "the custom partitioner chose subtask {channel} of {channels}, counted from 0"
+        );
+        channel
     }
 }
 
@@ -341,7 +577,9 @@ impl<T: Record + Clone> Clone for DataStream<T> {
     /// The same stream once more: each consumer gets all of its records.
     fn clone(&self) -> Self {
         for upstream in &self.upstreams {
-            self.declared.factory(upstream.node, NodeFactory::clone_records::<T>);
+            let side_output = upstream.side_output.clone();
+            self.declared
+                .factory(upstream.node, |factory| factory.clone_records::<T>(side_output));
         }
         Self {
             declared: self.declared.clone(),

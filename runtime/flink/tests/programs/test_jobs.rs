@@ -1,10 +1,14 @@
 //! The job program of this crate's tests: `TEST_JOB` names the job.
 
+#[path = "summing_sink.rs"]
+mod summing_sink;
+
 use std::process::ExitCode;
 
 use clap::Parser;
 use flink::{FileSink, Result, RuntimeMode, StreamExecutionEnvironment};
 use serde::{Deserialize, Serialize};
+use summing_sink::{Mood, SummingSink};
 
 #[derive(Debug, Parser, Serialize, Deserialize)]
 struct Args {
@@ -27,6 +31,12 @@ fn main() -> ExitCode {
         "unstable" => flink::run(unstable),
         "build-error" => flink::run(build_error),
         "no-sink" => flink::run(no_sink),
+        "coordinated" => flink::run(|env: &mut _, args| coordinated(env, args, Mood::Good)),
+        "coordinator-error" => flink::run(|env: &mut _, args| coordinated(env, args, Mood::Fails)),
+        "coordinator-panic" => flink::run(|env: &mut _, args| coordinated(env, args, Mood::Panics)),
+        "coordinator-stuck" => flink::run(|env: &mut _, args| coordinated(env, args, Mood::Hangs)),
+        "coordinator-start-error" => flink::run(|env: &mut _, args| coordinated(env, args, Mood::FailsToStart)),
+        "coordinator-end-error" => flink::run(|env: &mut _, args| coordinated(env, args, Mood::FailsAtTheEnd)),
         _ => ExitCode::from(99),
     }
 }
@@ -134,5 +144,11 @@ fn build_error(_: &mut StreamExecutionEnvironment, _: Args) -> Result<()> {
 
 fn no_sink(env: &mut StreamExecutionEnvironment, _: Args) -> Result<()> {
     let _stream = env.from_sequence(0..=9).map(|number| number);
+    Ok(())
+}
+
+/// The sum of all records, once per subtask: only a coordinator can know it.
+fn coordinated(env: &mut StreamExecutionEnvironment, args: Args, mood: Mood) -> Result<()> {
+    env.from_sequence(0..=args.records - 1).sink_to(SummingSink(mood));
     Ok(())
 }

@@ -10,14 +10,14 @@ use std::{
 };
 
 use flink_graph::{
-    AllocationId, ClusterId, ExecutionGraph, ExecutionGraphAction as Action, ExecutionGraphEvent as Event, JobGraph,
-    JobId, JobOutcome, SlotOffer, TaskManagerId,
+    AllocationId, ClusterId, ExecutionGraph, ExecutionGraphAction as Action, ExecutionGraphEvent as Event,
+    ExecutionState, JobGraph, JobId, JobOutcome, SlotOffer, TaskManagerId,
 };
 use flink_rpc::{
     ClusterCa, FrameReader, FrameWriter, Heartbeat, Responder, Role,
     messages::{
-        CollectAck, FromProgram, FromWorker, OutputChunk, PROTOCOL_VERSION, ToProgram, ToWorker, WorkerMetrics,
-        WorkerRequest, WorkerStartup,
+        COORDINATOR_WINDOW, CollectAck, CoordinatorStartup, FromCoordinator, FromProgram, FromWorker, OutputChunk,
+        PROTOCOL_VERSION, ToCoordinator, ToProgram, ToWorker, WorkerMetrics, WorkerRequest, WorkerStartup,
     },
 };
 use tokio::{
@@ -152,6 +152,43 @@ pub(crate) struct Cluster {
     addresses: Vec<SocketAddr>,
     pub(crate) printed: mpsc::Receiver<Vec<u8>>,
     outcome: Option<JobOutcome>,
+    pub(crate) coordinator: Option<Coordinator>,
+}
+
+/// A coordinator process and its JobManager.
+pub(crate) struct Coordinator {
+    pub(crate) child: Child,
+    writer: FrameWriter<OwnedWriteHalf>,
+    reader: FrameReader<OwnedReadHalf>,
+}
+
+impl Coordinator {
+    pub(crate) async fn start(program_job: &str, job: JobId, graph: &JobGraph, args: &[u8]) -> Self {
+        let (child, reader, mut writer) = in_role("coordinator", program_job, &[]);
+        let startup = CoordinatorStartup {
+            protocol: PROTOCOL_VERSION,
+            job,
+            graph: graph.clone(),
+            args: args.to_vec(),
+            host: "jm".to_owned(),
+            tmp_dir: std::env::temp_dir(),
+        };
+        writer.send(&ToCoordinator::Start(Box::new(startup))).await.unwrap();
+        Self { child, writer, reader }
+    }
+
+    pub(crate) async fn send(&mut self, message: &ToCoordinator) {
+        self.writer.send(message).await.unwrap();
+    }
+
+    pub(crate) async fn next(&mut self) -> FromCoordinator {
+        self.reader.expect().await.unwrap()
+    }
+
+    /// Closes the socket, as a JobManager does that dies.
+    pub(crate) fn hang_up(self) -> Child {
+        self.child
+    }
 }
 
 /// What each worker of a job is started with.
@@ -202,6 +239,11 @@ impl Cluster {
             workers.push(worker);
             addresses.push(data_address);
         }
+        let coordinator = if graph.coordinated_operators().next().is_some() {
+            Some(Coordinator::start(job, id, &graph, &args).await)
+        } else {
+            None
+        };
         let execution = ExecutionGraph::new(id, Arc::new(graph), 0);
         Self {
             workers,
@@ -209,6 +251,7 @@ impl Cluster {
             addresses,
             printed,
             outcome: None,
+            coordinator,
         }
     }
 
@@ -240,6 +283,18 @@ impl Cluster {
                 Action::CancelTasks { task_manager, tasks } => (task_manager, ToWorker::CancelTasks(tasks)),
                 Action::JobTerminated(outcome) => {
                     self.outcome = Some(outcome);
+                    continue;
+                }
+                Action::FinishCoordinator => {
+                    self.tell_coordinator(ToCoordinator::Finish).await;
+                    continue;
+                }
+                Action::ExecutionChanged {
+                    attempt,
+                    to: ExecutionState::Finished,
+                    ..
+                } => {
+                    self.tell_coordinator(ToCoordinator::SubtaskEnded(attempt)).await;
                     continue;
                 }
                 _ => continue,
@@ -276,9 +331,17 @@ impl Cluster {
         let [first, second] = self.workers.as_mut_slice() else {
             panic!("two workers")
         };
+        let coordinator = &mut self.coordinator;
+        let said = async {
+            match coordinator {
+                Some(coordinator) => coordinator.next().await,
+                None => std::future::pending().await,
+            }
+        };
         let (index, message) = tokio::select! {
             message = first.next() => (0, message),
             message = second.next() => (1, message),
+            said = said => return self.relay(said).await,
         };
         match message {
             FromWorker::TaskStateChanged {
@@ -294,8 +357,38 @@ impl Cluster {
                 .await;
             }
             FromWorker::Metrics(metrics) => self.workers[index].metrics = metrics,
+            FromWorker::OperatorEvent(event) => self.tell_coordinator(ToCoordinator::OperatorEvent(event)).await,
+            FromWorker::EventsArrived(messages) => self.tell_coordinator(ToCoordinator::Grant(messages)).await,
             other => panic!("{other:?}"),
         }
+    }
+
+    async fn tell_coordinator(&mut self, message: ToCoordinator) {
+        if let Some(coordinator) = &mut self.coordinator {
+            coordinator.send(&message).await;
+        }
+    }
+
+    /// Passes on what the coordinator says.
+    async fn relay(&mut self, said: FromCoordinator) {
+        let (attempt, message) = match said {
+            FromCoordinator::Ready => {
+                self.handle(Event::CoordinatorReady).await;
+                return self.tell_coordinator(ToCoordinator::Grant(COORDINATOR_WINDOW)).await;
+            }
+            FromCoordinator::Done => {
+                let mut coordinator = self.coordinator.take().unwrap();
+                assert!(wait(&mut coordinator.child).await.success());
+                return self.handle(Event::CoordinatorEnded).await;
+            }
+            FromCoordinator::OperatorEvent(event) => (event.attempt, ToWorker::OperatorEvent(event)),
+            FromCoordinator::EventsHandled(handled) => (handled.attempt, ToWorker::EventsHandled(handled)),
+            FromCoordinator::Failed(failure) => panic!("{failure:?}"),
+        };
+        let execution = &self.execution.executions()[attempt.vertex as usize][attempt.subtask as usize];
+        let place = execution.task_manager.unwrap();
+        let worker = self.workers.iter_mut().find(|worker| worker.id == place).unwrap();
+        worker.send(&message).await;
     }
 
     /// Runs the job to its end and its workers to theirs; what it printed is there too, as sorted lines.

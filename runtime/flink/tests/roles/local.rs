@@ -104,6 +104,7 @@ fn roles_are_for_others_to_set() {
     let cases = [
         ("worker", "role `worker` is for TaskManagers to start"),
         ("client", "role `client` is for flinkctl to start"),
+        ("coordinator", "role `coordinator` is for JobManagers to start"),
         ("king", "FLINK_ROLE is `king`: there is no such role"),
     ];
     for (role, expected) in cases {
@@ -174,4 +175,54 @@ async fn who_reads_only_the_beginning_is_no_error() {
     let mut message = String::new();
     child.stderr.take().unwrap().read_to_string(&mut message).unwrap();
     assert_eq!(message, "");
+}
+
+#[test]
+fn a_coordinator_knows_what_all_subtasks_say() {
+    for parallelism in [1, 3] {
+        let output = run("coordinated", parallelism, &["--records", "1001"]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert_eq!(text(&output.stdout), "500500\n".repeat(parallelism as usize));
+    }
+}
+
+#[test]
+fn a_coordinator_that_fails_is_told_with_its_operator() {
+    let cases = [
+        ("coordinator-start-error", "nowhere to begin\n"),
+        ("coordinator-error", "cannot count\n"),
+        ("coordinator-panic", ": cannot stand counting\n"),
+        ("coordinator-end-error", "could not commit\n"),
+    ];
+    for (job, expected) in cases {
+        let output = run(job, 2, &[]);
+        assert_eq!(output.status.code(), Some(5), "{output:?}");
+        let message = text(&output.stderr);
+        assert!(message.contains("   localhost, operator Sink: sums: "), "{message}");
+        assert!(message.ends_with(expected), "{message}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_interrupt_ends_a_job_whose_coordinator_is_stuck() {
+    let mut child = local("coordinator-stuck", &[])
+        .env("RUST_LOG", "debug")
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut read_until = |what: &str| {
+        let mut line = String::new();
+        while !line.contains(what) {
+            line.clear();
+            assert_ne!(stderr.read_line(&mut line).unwrap(), 0, "no `{what}`");
+        }
+    };
+    read_until("to=RUNNING");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    read_until("cancelling the job");
+    kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+    let code = wait(&mut child).await.code();
+    // Unless it was cancelled before its coordinator was asked anything.
+    assert_eq!(code, Some(130));
 }

@@ -26,7 +26,7 @@ impl<T: Record> Results<T> {
 }
 
 /// The records of the stream that `declare` makes, sorted.
-fn results<T: Record + Ord>(
+pub(super) fn results<T: Record + Ord>(
     parallelism: u32,
     declare: impl Fn(&mut StreamExecutionEnvironment) -> DataStream<T>,
 ) -> Vec<T> {
@@ -43,7 +43,7 @@ fn results<T: Record + Ord>(
 }
 
 /// Checks that a job gives the same answer at parallelism 1, 2 and 3.
-fn assert_results<T: Record + Ord + PartialEq + std::fmt::Debug>(
+pub(super) fn assert_results<T: Record + Ord + PartialEq + std::fmt::Debug>(
     expected: impl IntoIterator<Item = T>,
     declare: impl Fn(&mut StreamExecutionEnvironment) -> DataStream<T>,
 ) {
@@ -54,7 +54,7 @@ fn assert_results<T: Record + Ord + PartialEq + std::fmt::Debug>(
     }
 }
 
-fn error(build: impl Fn(&mut StreamExecutionEnvironment) -> Result<()>) -> String {
+pub(super) fn error(build: impl Fn(&mut StreamExecutionEnvironment) -> Result<()>) -> String {
     run_for_test(build, 2).unwrap_err().to_string()
 }
 

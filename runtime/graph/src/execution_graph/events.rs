@@ -46,6 +46,17 @@ pub enum ExecutionGraphEvent {
         /// Why, for people.
         message: String,
     },
+    /// The coordinator is ready for the job's tasks.
+    CoordinatorReady,
+    /// The coordinator could not be started, has reported an error, or is gone unasked.
+    CoordinatorFailed {
+        /// The JobManager's host.
+        host: String,
+        /// Why.
+        failure: TaskFailure,
+    },
+    /// The coordinator's process is gone. When it had not been asked to end, [`Self::CoordinatorFailed`] came before.
+    CoordinatorEnded,
     /// A user wants the job to end.
     Cancel,
 }
@@ -58,6 +69,13 @@ pub enum ExecutionGraphAction {
         /// The number, in place of the one declared before.
         slots: u32,
     },
+    /// Start the job's coordinator; answered by [`ExecutionGraphEvent::CoordinatorReady`].
+    StartCoordinator,
+    /// All tasks have finished: have the coordinator end when it has nothing left to do; answered by
+    /// [`ExecutionGraphEvent::CoordinatorEnded`].
+    FinishCoordinator,
+    /// End the coordinator, whatever it is doing; answered by [`ExecutionGraphEvent::CoordinatorEnded`].
+    StopCoordinator,
     /// Start tasks on a TaskManager.
     Deploy {
         /// The TaskManager.

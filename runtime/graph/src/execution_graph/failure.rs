@@ -47,11 +47,11 @@ pub enum TaskFailureKind {
     UserCode,
     /// The runtime failed under the job.
     Runtime,
-    /// The worker could not be started: no artifact, wrong machine, `build` failed.
+    /// The worker, or the coordinator, could not be started: no artifact, wrong machine, `build` failed.
     WorkerStart,
-    /// The worker built another graph than the client.
+    /// The worker, or the coordinator, built another graph than the client.
     GraphMismatch,
-    /// The worker process ended by itself.
+    /// The worker process, or the coordinator's, ended by itself.
     WorkerDied(WorkerExit),
     /// The TaskManager ended or cannot be reached.
     TaskManagerLost,

@@ -7,7 +7,8 @@ use std::{
 
 use super::{
     Execution, ExecutionGraphAction as Action, ExecutionGraphEvent as Event, ExecutionState, FailedTask, JobFailure,
-    JobOutcome, JobStatus, Placement, SlotOffer, TaskFailure, TaskFailureKind, WorkerAddress, slots::Slots,
+    JobOutcome, JobStatus, Placement, SlotOffer, TaskFailure, TaskFailureKind, WorkerAddress, coordinator::Coordinator,
+    slots::Slots,
 };
 use crate::{ExecutionAttemptId, JobGraph, JobId, TaskManagerId};
 
@@ -24,6 +25,7 @@ pub struct ExecutionGraph {
     /// How many executions are in which state: what is asked at each event must not take a walk over all of them.
     counts: BTreeMap<ExecutionState, u32>,
     slots: Slots,
+    coordinator: Coordinator,
     /// What the ResourceManager was told last.
     declared: u32,
     failure: Option<JobFailure>,
@@ -53,6 +55,11 @@ impl ExecutionGraph {
             executions,
             counts: BTreeMap::from([(ExecutionState::Created, total)]),
             slots: Slots::of(&graph),
+            coordinator: if graph.coordinated_operators().next().is_some() {
+                Coordinator::Idle
+            } else {
+                Coordinator::Absent
+            },
             graph,
             declared: 0,
             failure: None,
@@ -102,6 +109,9 @@ impl ExecutionGraph {
                 );
             }
             Event::SlotsUnavailable { message } => self.slots_unavailable(message),
+            Event::CoordinatorReady => self.coordinator_ready(),
+            Event::CoordinatorFailed { host, failure } => self.coordinator_failed(host, failure),
+            Event::CoordinatorEnded => self.coordinator_ended(),
             Event::Cancel => self.cancel(),
         }
         self.terminate_if_done();
@@ -158,16 +168,63 @@ impl ExecutionGraph {
         }
         self.set_status(JobStatus::Running);
         self.each_execution(|this, vertex, subtask| this.set_state(vertex, subtask, ExecutionState::Scheduled));
+        // Both take their time; neither waits for the other.
+        if self.coordinator == Coordinator::Idle {
+            self.coordinator = Coordinator::Starting;
+            self.actions.push(Action::StartCoordinator);
+        }
         self.declare_requirements(self.slots.required());
     }
 
-    /// Started, and not all slots were there yet.
-    fn waits_for_slots(&self) -> bool {
+    /// Started, and not everything that its tasks need is there yet.
+    fn waits_for_deployment(&self) -> bool {
         self.counts.contains_key(&ExecutionState::Scheduled)
     }
 
+    fn coordinator_ready(&mut self) {
+        if self.coordinator == Coordinator::Starting {
+            self.coordinator = Coordinator::Ready;
+            self.deploy_if_possible();
+        }
+    }
+
+    fn coordinator_failed(&mut self, host: String, failure: TaskFailure) {
+        // One that is being ended, or has ended, has nothing to say any more.
+        if self.coordinator.is_in_use() {
+            self.on_failure(JobFailure {
+                task: None,
+                host: Some(host),
+                failure,
+            });
+        }
+    }
+
+    fn coordinator_ended(&mut self) {
+        match self.coordinator {
+            Coordinator::Absent | Coordinator::Idle | Coordinator::Gone => return,
+            Coordinator::Finishing | Coordinator::Stopping => {}
+            Coordinator::Starting | Coordinator::Ready => {
+                let failure = TaskFailure::new(TaskFailureKind::Runtime, "the coordinator ended unasked");
+                self.coordinator = Coordinator::Gone;
+                self.on_failure(JobFailure {
+                    task: None,
+                    host: None,
+                    failure,
+                });
+            }
+        }
+        self.coordinator = Coordinator::Gone;
+    }
+
+    fn stop_coordinator(&mut self) {
+        if self.coordinator.is_in_use() {
+            self.coordinator = Coordinator::Stopping;
+            self.actions.push(Action::StopCoordinator);
+        }
+    }
+
     fn slots_offered(&mut self, offers: Vec<SlotOffer>) {
-        let surplus = if self.waits_for_slots() {
+        let surplus = if self.waits_for_deployment() {
             self.slots.take(offers)
         } else {
             offers
@@ -180,7 +237,11 @@ impl ExecutionGraph {
                 surplus.into_iter().map(|offer| offer.allocation).collect(),
             ));
         }
-        if self.waits_for_slots() && self.slots.are_complete() {
+        self.deploy_if_possible();
+    }
+
+    fn deploy_if_possible(&mut self) {
+        if self.waits_for_deployment() && self.slots.are_complete() && self.coordinator.allows_tasks() {
             self.deploy();
         }
     }
@@ -283,7 +344,7 @@ impl ExecutionGraph {
 
     fn task_manager_lost(&mut self, task_manager: TaskManagerId, failure: JobFailure) {
         // Before the tasks are deployed, the ResourceManager makes up for what is lost.
-        let is_awaited = self.waits_for_slots();
+        let is_awaited = self.waits_for_deployment();
         let slots = self.slots.remove(task_manager);
         if !slots.is_empty() && !is_awaited {
             self.tasks_lost(task_manager, failure);
@@ -297,7 +358,7 @@ impl ExecutionGraph {
             self.actions.push(Action::FreeSlots(slots));
         }
         // While the job waits, any worker's end counts, even of one that has offered no slot: the next would end alike.
-        if had_slots || self.waits_for_slots() {
+        if had_slots || self.waits_for_deployment() {
             self.tasks_lost(task_manager, failure);
         }
     }
@@ -312,7 +373,7 @@ impl ExecutionGraph {
                 this.set_failed(vertex, subtask, failure.failure.kind);
             }
         });
-        if tasks == 0 && self.status == JobStatus::Running && !self.waits_for_slots() {
+        if tasks == 0 && self.status == JobStatus::Running && !self.waits_for_deployment() {
             self.silent_loss.get_or_insert(failure);
         } else {
             self.on_failure(failure);
@@ -320,7 +381,7 @@ impl ExecutionGraph {
     }
 
     fn slots_unavailable(&mut self, message: String) {
-        if self.waits_for_slots() {
+        if self.waits_for_deployment() && !self.slots.are_complete() {
             let failure = TaskFailure::new(TaskFailureKind::SlotsUnavailable, message);
             self.on_failure(JobFailure {
                 task: None,
@@ -334,6 +395,7 @@ impl ExecutionGraph {
         if self.status.can_transition_to(JobStatus::Cancelling) {
             self.set_status(JobStatus::Cancelling);
             self.cancel_tasks();
+            self.stop_coordinator();
         }
     }
 
@@ -345,6 +407,7 @@ impl ExecutionGraph {
             self.failure = Some(cause.unwrap_or(failure));
             self.set_status(JobStatus::Failing);
             self.cancel_tasks();
+            self.stop_coordinator();
         } else if self.status == JobStatus::Failing
             && self.failure.as_ref().is_some_and(is_consequence)
             && !is_consequence(&failure)
@@ -387,6 +450,14 @@ impl ExecutionGraph {
             _ => return,
         };
         if !self.counts.keys().all(|state| state.is_terminal()) {
+            return;
+        }
+        if self.status == JobStatus::Running && self.coordinator == Coordinator::Ready {
+            // What it does at the end, such as a commit, belongs to the job: it can still fail.
+            self.coordinator = Coordinator::Finishing;
+            self.actions.push(Action::FinishCoordinator);
+        }
+        if !self.coordinator.is_over() {
             return;
         }
         self.set_status(to);

@@ -5,14 +5,15 @@
 //! any sequence of events:
 //!
 //! - states change along the tables of [`JobStatus`] and [`ExecutionState`] only, and terminal ones never;
-//! - tasks are deployed when all slots of the job are there, not before: a streaming job is one pipelined region,
-//!   in which no task gets on without the others;
-//! - the job ends when its last execution has ended, not before: what ends it stays visible, and no slot is given
-//!   away under a running task;
+//! - tasks are deployed when all slots of the job are there and its coordinator, if it has one, is ready, not before:
+//!   a streaming job is one pipelined region, in which no task gets on without the others;
+//! - the job ends when its last execution has ended and its coordinator is gone, not before: what ends it stays
+//!   visible, no slot is given away under a running task, and what the coordinator does at the end can still fail it;
 //! - each slot that was offered is freed once, unless it is lost with its TaskManager; [`JobOutcome`] is told once.
 //!
 //! What a task reports late, twice, or of an attempt that is over is ignored.
 
+mod coordinator;
 mod events;
 mod execution;
 mod failure;

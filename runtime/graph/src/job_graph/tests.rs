@@ -288,6 +288,7 @@ fn first_differences_are_named() {
                 target: 4,
                 partitioner: None,
                 input: 0,
+                side_output: None,
             });
         }),
     ];
@@ -358,6 +359,7 @@ fn any_stream_graph() -> impl Strategy<Value = StreamGraph> {
                     target: index,
                     partitioner,
                     input: 0,
+                    side_output: None,
                 });
             }
         }

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use flink_graph::{ExecutionAttemptId, JobId};
+use flink_process::life::{LifeLimits, READY_TIMEOUT, SHUTDOWN_PATIENCE};
 use flink_rpc::{
     Role,
     messages::{AttachMode, Fault, JobDetails, JobSpec, JobSubmission},
@@ -63,6 +64,12 @@ impl Dispatcher {
             attached,
             slot_timeout: Duration::from_millis(slot_timeout_ms),
             cancellation_timeout: self.config.stop_grace,
+            host: self.config.host.clone(),
+            coordinator_limits: LifeLimits {
+                ready_timeout: READY_TIMEOUT,
+                shutdown_patience: SHUTDOWN_PATIENCE,
+                stop_grace: self.config.stop_grace,
+            },
             provisioning_since: self.provisioning.borrow().latest(),
             output_paths: [self.output_path(id), archive::output_path(&self.config.archive_dir, id)],
         };

@@ -244,6 +244,8 @@ impl Dispatcher {
                 }
             }
         }
+        // All have ended, unless the cluster ends without waiting for its jobs: those are killed.
+        self.coordinators.tasks.shutdown().await;
         self.background.shutdown().await;
         let Lifecycle {
             callers,

@@ -12,6 +12,7 @@
 //! given up), into a `watch` cell that keeps the latest value only, or to a provider that returns at once; files are
 //! written by tasks of its own. So whoever sends to it is always served in the end, and may wait for that.
 
+mod coordinators;
 mod event;
 mod faults;
 mod jobs;
@@ -48,6 +49,7 @@ use crate::{
         provider::{ProviderEvent, ResourceProvider},
     },
 };
+use coordinators::Coordinators;
 pub(crate) use event::{
     ClientCall, ClusterEnd, ConnectionEnd, EVENT_QUEUE, Event, Reply, TASK_MANAGER_QUEUE, TaskManagerLink, Watch,
 };
@@ -76,9 +78,10 @@ pub(crate) struct Dispatcher {
     finished: BTreeMap<JobId, FinishedJob>,
     /// The keys of `finished`, in the order in which they ended.
     finished_order: VecDeque<JobId>,
+    coordinators: Coordinators,
     provisioning: watch::Sender<ProvisioningBoard>,
     lifecycle: Lifecycle,
-    /// Writers of output files, and archivings of jobs that have ended.
+    /// Writers of output files, archivings of jobs that have ended, removals of directories.
     background: JoinSet<()>,
     /// What is still to be carried out.
     work: VecDeque<Work>,
@@ -111,6 +114,7 @@ impl Dispatcher {
             jobs: BTreeMap::new(),
             finished: BTreeMap::new(),
             finished_order: VecDeque::new(),
+            coordinators: Coordinators::new(),
             provisioning: watch::Sender::new(ProvisioningBoard::default()),
             background: JoinSet::new(),
             work: VecDeque::new(),
@@ -133,6 +137,16 @@ impl Dispatcher {
             tokio::select! {
                 Some(event) = events.recv() => self.event(Now::read(), event),
                 Some(event) = provider_events.recv() => self.provider_event(Now::read(), event),
+                Some(news) = self.coordinators.news.1.recv() => {
+                    let now = Now::read();
+                    self.coordinator_news(now, news);
+                    self.carry_out(now);
+                }
+                Some(result) = self.coordinators.tasks.join_next(), if !self.coordinators.tasks.is_empty() => {
+                    if let Err(error) = result {
+                        warn!(%error, "the task of a coordinator failed");
+                    }
+                }
                 Some(result) = self.background.join_next(), if !self.background.is_empty() => {
                     if let Err(error) = result {
                         warn!(%error, "a background task failed");
@@ -265,6 +279,10 @@ impl Dispatcher {
                 self.resource(now, ResourceEvent::SlotsFreed { id, allocations });
             }
             JobAction::Send { id, message } => self.send(id, message),
+            JobAction::LocateProgram(artifact) => self.locate_program(job, artifact),
+            JobAction::SpawnCoordinator { program } => self.spawn_coordinator(now, job, program),
+            JobAction::TellCoordinator(message) => self.tell_coordinator(now, job, message),
+            JobAction::SignalCoordinator(signal) => self.signal_coordinator(job, signal),
             JobAction::Ended => self.job_ended(now, job),
         }
     }

@@ -169,7 +169,9 @@ impl Dispatcher {
             FromTaskManager::SlotsOffered { job, .. }
             | FromTaskManager::SlotsRefused { job, .. }
             | FromTaskManager::WorkerLost { job, .. }
-            | FromTaskManager::Metrics { job, .. } => *job,
+            | FromTaskManager::Metrics { job, .. }
+            | FromTaskManager::EventsArrived { job, .. } => *job,
+            FromTaskManager::OperatorEvent(event) => event.attempt.job,
             FromTaskManager::TaskStateChanged { attempt, .. } => attempt.job,
         };
         let provisioning = self.provisioning.borrow().latest();

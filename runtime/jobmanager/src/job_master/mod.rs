@@ -6,6 +6,7 @@
 //! cancelling.
 
 mod attachments;
+mod coordinator;
 mod details;
 pub(crate) mod output;
 
@@ -21,14 +22,18 @@ use flink_graph::{
     AllocationId, ExecutionAttemptId, ExecutionGraph, ExecutionGraphAction, ExecutionGraphEvent, JobGraph, JobId,
     JobStatus, SlotOffer, TaskFailure, TaskFailureKind, TaskManagerId,
 };
+use flink_process::{StopSignal, life::LifeLimits};
 use flink_rpc::messages::{
-    AttachMode, Fault, FromTaskManager, JobDetails, JobReport, JobSpec, JobSummary, SlotRequest, ToTaskManager,
+    AttachMode, BlobDigest, Fault, FromTaskManager, JobDetails, JobReport, JobSpec, JobSummary, SlotRequest,
+    ToCoordinator, ToTaskManager,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::clock::Now;
 pub(crate) use attachments::{Attachment, Attachments, JobView};
+use coordinator::Coordinator;
+pub(crate) use coordinator::CoordinatorNews;
 use details::JobMetrics;
 use output::{OutputSender, OutputSource, OutputWriter};
 
@@ -46,6 +51,14 @@ pub(crate) enum JobAction {
     },
     /// Tell a TaskManager.
     Send { id: TaskManagerId, message: ToTaskManager },
+    /// Find the program that the job's coordinator is to be started from.
+    LocateProgram(BlobDigest),
+    /// Start the job's coordinator.
+    SpawnCoordinator { program: PathBuf },
+    /// Tell the job's coordinator.
+    TellCoordinator(ToCoordinator),
+    /// Send a signal to the process of the job's coordinator.
+    SignalCoordinator(StopSignal),
     /// The job has ended.
     Ended,
 }
@@ -61,6 +74,10 @@ pub(crate) struct JobSetup {
     pub(crate) slot_timeout: Duration,
     /// How long tasks may take to react to cancelling.
     pub(crate) cancellation_timeout: Duration,
+    /// The JobManager's host.
+    pub(crate) host: String,
+    /// The times of the job's coordinator.
+    pub(crate) coordinator_limits: LifeLimits,
     /// Provisioning events up to this number are of no interest to the job.
     pub(crate) provisioning_since: u64,
     /// Places of the output file of a detached job: while it runs, and afterwards.
@@ -80,6 +97,8 @@ pub(crate) struct JobMaster {
     allocations: BTreeMap<AllocationId, TaskManagerId>,
     /// TaskManagers with slots of the job, and the names of their hosts.
     hosts: BTreeMap<TaskManagerId, String>,
+    /// Of a job that needs one.
+    coordinator: Option<Coordinator>,
     metrics: JobMetrics,
     attachments: Attachments,
     provisioned_at: Option<u64>,
@@ -102,6 +121,7 @@ pub(crate) struct FinishedJob {
 impl JobMaster {
     /// A job that is to be [started](Self::start). With a detached one comes what its output is to be written by.
     pub(crate) fn new(now: Now, setup: JobSetup) -> (Self, Option<OutputWriter>) {
+        let coordinator = Coordinator::of(&setup.graph, setup.host, setup.coordinator_limits);
         let execution_graph = ExecutionGraph::new(setup.id, Arc::new(setup.graph), now.epoch_ms);
         let details = details::details(&execution_graph, &JobMetrics::default(), now.epoch_ms, false);
         let (output, queue) = output::channel();
@@ -121,6 +141,7 @@ impl JobMaster {
             start_ms: now.epoch_ms,
             allocations: BTreeMap::new(),
             hosts: BTreeMap::new(),
+            coordinator,
             metrics: JobMetrics::default(),
             attachments,
             provisioned_at: None,
@@ -216,6 +237,8 @@ impl JobMaster {
                 }
                 Vec::new()
             }
+            FromTaskManager::OperatorEvent(event) => self.event_for_coordinator(id, event).into_iter().collect(),
+            FromTaskManager::EventsArrived { messages, .. } => self.events_arrived(id, messages).into_iter().collect(),
             FromTaskManager::Leaving { .. } => Vec::new(),
         }
     }
@@ -226,14 +249,16 @@ impl JobMaster {
             return Vec::new();
         };
         self.allocations.retain(|_, task_manager| *task_manager != id);
-        self.event(
+        let mut actions: Vec<_> = self.events_lost(id).into_iter().collect();
+        actions.extend(self.event(
             now,
             ExecutionGraphEvent::TaskManagerLost {
                 task_manager: id,
                 host,
                 reason,
             },
-        )
+        ));
+        actions
     }
 
     /// Somebody wants the job to end.
@@ -252,6 +277,7 @@ impl JobMaster {
             self.cancelled_by = None;
             actions.extend(self.end_workers(now));
         }
+        actions.extend(self.tick_coordinator(now));
         if self.attachments.is_due(now.instant) {
             self.publish(now);
         }
@@ -260,10 +286,14 @@ impl JobMaster {
 
     /// When [`Self::tick`] is due, if nothing happens before.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        [self.cancelled_by, self.attachments.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            self.cancelled_by,
+            self.attachments.deadline(),
+            self.coordinator_deadline(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// A client comes to watch.
@@ -294,6 +324,11 @@ impl JobMaster {
     /// The job's graph.
     pub(crate) fn graph(&self) -> &JobGraph {
         self.execution_graph.graph()
+    }
+
+    /// What it takes to start processes of the job.
+    pub(crate) fn spec(&self) -> &JobSpec {
+        &self.spec
     }
 
     /// Where the job's sinks put their records, if `attempt` is one of its present tasks.
@@ -389,6 +424,7 @@ impl JobMaster {
         };
         warn!(job = %self.id(), host, message = %failure.message, "worker lost");
         let mut actions = vec![JobAction::SlotsFreed { id, allocations }];
+        actions.extend(self.events_lost(id));
         actions.extend(self.event(
             now,
             ExecutionGraphEvent::WorkerLost {
@@ -455,8 +491,12 @@ impl JobMaster {
     /// Feeds the graph and translates what it wants.
     fn event(&mut self, now: Now, event: ExecutionGraphEvent) -> Vec<JobAction> {
         let mut actions = Vec::new();
+        let mut is_deployed = false;
         for action in self.execution_graph.handle(now.epoch_ms, event) {
             match action {
+                ExecutionGraphAction::StartCoordinator => actions.extend(self.start_coordinator()),
+                ExecutionGraphAction::FinishCoordinator => actions.extend(self.finish_coordinator()),
+                ExecutionGraphAction::StopCoordinator => actions.extend(self.stop_coordinator(now)),
                 ExecutionGraphAction::DeclareRequirements { slots } => {
                     actions.push(JobAction::Declare {
                         slots,
@@ -474,6 +514,7 @@ impl JobMaster {
                         tasks,
                     };
                     actions.push(JobAction::Send { id, message });
+                    is_deployed = true;
                 }
                 ExecutionGraphAction::CancelTasks {
                     task_manager: id,
@@ -498,9 +539,13 @@ impl JobMaster {
                 } => {
                     debug!(%attempt, %from, %to, host, "task");
                     self.attachments.state_changed(now.instant);
+                    actions.extend(self.tell_of_task(attempt, to));
                 }
                 ExecutionGraphAction::JobTerminated(_) => actions.push(JobAction::Ended),
             }
+        }
+        if is_deployed {
+            actions.extend(self.grant());
         }
         actions
     }

@@ -1,3 +1,5 @@
+mod coordination;
+
 use flink_graph::{ClusterId, ExecutionState, JobEdge, JobVertex, Partitioner, VertexId};
 use flink_rpc::{
     ClusterCa, Role,
@@ -51,11 +53,15 @@ struct Bench {
 
 impl Bench {
     fn new(attached: bool) -> Self {
+        Self::of(attached, graph())
+    }
+
+    fn of(attached: bool, graph: JobGraph) -> Self {
         let id = JobId::random();
         let ca = ClusterCa::generate(ClusterId::random(), Duration::from_secs(60)).unwrap();
         let identity = ca.issue(Role::Worker(id)).unwrap();
         let spec = JobSpec {
-            graph: graph(),
+            graph: graph.clone(),
             artifact: BlobDigest([0; 32]),
             args: Vec::new(),
             identity,
@@ -66,11 +72,17 @@ impl Bench {
         };
         let setup = JobSetup {
             id,
-            graph: graph(),
+            graph,
             spec: Arc::new(spec),
             attached,
             slot_timeout: Duration::from_secs(60),
             cancellation_timeout: CANCELLATION_TIMEOUT,
+            host: "jm".to_owned(),
+            coordinator_limits: LifeLimits {
+                ready_timeout: Duration::from_secs(30),
+                shutdown_patience: Duration::from_secs(1),
+                stop_grace: CANCELLATION_TIMEOUT,
+            },
             provisioning_since: 0,
             output_paths: ["a".into(), "b".into()],
         };
@@ -182,6 +194,7 @@ fn a_finished_job_gives_its_slots_back_and_is_remembered_with_its_counters() {
         attempt: bench.attempt(0, 1),
         records_in: 7,
         records_out: 7,
+        records_skipped: 0,
         bytes_in: 0,
         bytes_out: 70,
     };
@@ -368,6 +381,7 @@ fn watchers_are_told_of_states_soon_and_of_counters_four_times_a_second() {
             attempt: bench.attempt(1, 0),
             records_in,
             records_out: 0,
+            records_skipped: 0,
             bytes_in: 0,
             bytes_out: 0,
         }],

@@ -133,10 +133,14 @@ pub(crate) fn config(dir: &TempDir, setup: &Setup) -> JobManagerConfig {
         cluster_name: "test".into(),
         session_name: None,
         mode: setup.mode,
+        host: "jm".into(),
         bind: ([127, 0, 0, 1], 0).into(),
         advertise: [127, 0, 0, 1].into(),
         blob_dir,
         session_dir: dir.path().join("session"),
+        tmp_dir: dir.path().join("tmp/jobmanager"),
+        coordinator_env: Vec::new(),
+        tag_prefix: "test/session".into(),
         archive_dir: dir.path().join("archive"),
         placement: PlacementStrategy::Spread,
         max_task_managers: None,
@@ -205,6 +209,12 @@ impl Cluster {
     pub(crate) async fn exit(mut self) -> ClusterExit {
         within(self.handle.join()).await
     }
+
+    /// As [`Self::exit`], with the directories to be looked at.
+    pub(crate) async fn exit_keeping_dir(mut self) -> TempDir {
+        within(self.handle.join()).await;
+        self.dir
+    }
 }
 
 /// A connection to the JobManager.
@@ -261,10 +271,20 @@ impl Client {
     }
 
     pub(crate) async fn submit_with(&self, parallelism: u32, attached: bool, args: Vec<u8>) -> Result<JobId, Fault> {
+        self.submit_job(graph(parallelism), ARTIFACT, args, attached).await
+    }
+
+    pub(crate) async fn submit_job(
+        &self,
+        graph: JobGraph,
+        artifact: BlobDigest,
+        args: Vec<u8>,
+        attached: bool,
+    ) -> Result<JobId, Fault> {
         let slot_timeout_ms = 60_000;
         let submission = JobSubmission {
-            graph: graph(parallelism),
-            artifact: ARTIFACT,
+            graph,
+            artifact,
             args,
             attached,
             slot_timeout_ms,
@@ -352,6 +372,7 @@ fn operator() -> flink_graph::OperatorInfo {
         kind: flink_graph::OperatorKind::Source,
         input_types: Vec::new(),
         output_type: None,
+        coordinated: false,
     }
 }
 

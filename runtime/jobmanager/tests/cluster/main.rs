@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod coordination;
+mod fixture;
 mod harness;
 mod lifecycle;
 mod losses;

@@ -4,6 +4,7 @@
 //! [`PROTOCOL_VERSION`].
 
 mod client;
+mod coordination;
 mod program;
 mod startup;
 mod task_manager;
@@ -13,6 +14,11 @@ pub use client::{
     AttachMode, ChannelDetails, ClientRequest, ClusterStatus, Fault, HostFault, JobDetails, JobEvent, JobReport,
     JobSubmission, JobSummary, OutputChunk, ProvisioningEvent, ProvisioningStage, SubtaskDetails, TaskManagerDetails,
     VertexDetails,
+};
+pub use coordination::{
+    COORDINATOR_WINDOW, CoordinatorStartup, EventPayload, EventTooLong, EventsHandled, FromCoordinator,
+    MAX_OPERATOR_EVENT, MAX_WAITING_BYTES, MAX_WAITING_EVENTS, OperatorEvent, SUBTASK_WINDOW, ToCoordinator,
+    coordinator_queue,
 };
 pub use program::{FromProgram, ToProgram, program_marker, protocol_of_program};
 pub use startup::TaskManagerStartup;

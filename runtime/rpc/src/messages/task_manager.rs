@@ -11,7 +11,7 @@ use flink_graph::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{BlobDigest, WorkerMetrics};
+use super::{BlobDigest, EventsHandled, OperatorEvent, WorkerMetrics};
 use crate::Identity;
 
 /// The first frame of every stream that a TaskManager opens.
@@ -70,6 +70,10 @@ pub enum ToTaskManager {
     CancelTasks(Vec<ExecutionAttemptId>),
     /// End: workers first, then the process.
     Shutdown,
+    /// An operator's coordinator says something to a task.
+    OperatorEvent(OperatorEvent),
+    /// An operator's coordinator has handled events of a task.
+    EventsHandled(EventsHandled),
 }
 
 /// Slots for one job.
@@ -147,6 +151,15 @@ pub enum FromTaskManager {
     Leaving {
         /// Why, for people.
         reason: String,
+    },
+    /// A task says something to the coordinator of one of its operators.
+    OperatorEvent(OperatorEvent),
+    /// So many messages of a job's coordinators have arrived in its worker.
+    EventsArrived {
+        /// The job.
+        job: JobId,
+        /// How many.
+        messages: u32,
     },
 }
 

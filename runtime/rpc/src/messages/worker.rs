@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use flink_graph::{ExecutionAttemptId, ExecutionState, JobGraph, JobId, Placement, TaskFailure, TaskManagerId};
 use serde::{Deserialize, Serialize};
 
+use super::{EventsHandled, OperatorEvent};
 use crate::Identity;
 
 /// Name of the environment variable with the user's own umask, octal. Our processes run with 077; workers write the user's
@@ -30,6 +31,10 @@ pub enum ToWorker {
     CancelTasks(Vec<ExecutionAttemptId>),
     /// End with exit code 0. A closed socket means the same (the TaskManager is gone).
     Shutdown,
+    /// An operator's coordinator says something to a task. Answered by [`FromWorker::EventsArrived`].
+    OperatorEvent(OperatorEvent),
+    /// An operator's coordinator has handled events of a task. Answered by [`FromWorker::EventsArrived`].
+    EventsHandled(EventsHandled),
 }
 
 /// What a worker needs to know.
@@ -84,6 +89,10 @@ pub enum FromWorker {
     },
     /// Counters: every 250 ms while they change, and before a task's last state.
     Metrics(WorkerMetrics),
+    /// A task says something to the coordinator of one of its operators.
+    OperatorEvent(OperatorEvent),
+    /// So many messages of the job's coordinators have arrived, be there still a task for them or not.
+    EventsArrived(u32),
 }
 
 /// Counters of one worker, from its start.
@@ -104,6 +113,8 @@ pub struct TaskMetrics {
     pub records_in: u64,
     /// Records sent to other vertices (of a sink: records it took).
     pub records_out: u64,
+    /// Records left out because they could not be read, as the job asked for.
+    pub records_skipped: u64,
     /// Bytes received over the network.
     pub bytes_in: u64,
     /// Bytes sent over the network.

@@ -2,7 +2,8 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use flink_graph::{JobId, WorkerExit};
+use flink_graph::JobId;
+use flink_process::{Death, StopSignal, life::LifeLimits};
 use flink_rpc::messages::{BlobDigest, Fault, FromTaskManager, FromWorker, JobSpec, ToTaskManager, ToWorker};
 
 /// One worker process, from the request for its first slot to its end. Never used again: a job whose worker died gets
@@ -86,17 +87,6 @@ pub enum Event {
     Tick,
 }
 
-/// How a worker process ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Death {
-    /// Status or signal; `None` when it could not be learnt.
-    pub exit: Option<WorkerExit>,
-    /// Whether the kernel wrote a core dump.
-    pub core_dumped: bool,
-    /// The last lines of its output.
-    pub output: Vec<String>,
-}
-
 /// What is to be done, in order.
 #[derive(Debug, Clone)]
 pub enum Action {
@@ -142,15 +132,6 @@ pub enum Action {
     End(Outcome),
 }
 
-/// How hard a process is asked to end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum StopSignal {
-    /// SIGTERM.
-    Terminate,
-    /// SIGKILL.
-    Kill,
-}
-
 /// Why a TaskManager ended.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
@@ -180,10 +161,6 @@ pub struct Limits {
     pub registration_timeout: Duration,
     /// A registered TaskManager ends itself when it has been without its JobManager for this long.
     pub death_timeout: Duration,
-    /// From its start, a worker has this long to be ready.
-    pub ready_timeout: Duration,
-    /// From the Shutdown message to SIGTERM.
-    pub shutdown_patience: Duration,
-    /// From SIGTERM to SIGKILL.
-    pub stop_grace: Duration,
+    /// The times of its workers.
+    pub workers: LifeLimits,
 }

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use flink_process::life::Manner;
 use tracing::{info, warn};
 
-use super::{Action, Manner, Outcome, TaskManagerState};
+use super::{Action, Outcome, TaskManagerState};
 
 /// ```text
 ///            reached                 no worker left            registered

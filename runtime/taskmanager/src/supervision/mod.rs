@@ -11,8 +11,7 @@
 //! gives it back.
 //!
 //! A worker that ends unasked is reported with its exit and output, once, with exactly the slots that went with it;
-//! one that was asked to end never is. A worker whose control socket breaks gets [`EXIT_LAG`] to be seen
-//! ending by itself (a dying process closes its sockets before it can be waited for); then it is killed.
+//! one that was asked to end never is. How a process gets ready and is ended is decided by [`flink_process::life`].
 //!
 //! # The JobManager goes away
 //! Workers go on while the TaskManager looks for a JobManager again: ending them cannot be taken back, and what became
@@ -24,8 +23,8 @@
 //! JobManager that takes over the tasks of a predecessor (high availability) has its place in `link.rs`, at `reached`.
 //!
 //! # Bounds
-//! Slots bound the workers; a worker has at most [`ABANDON_AFTER`] after SIGKILL (a process in uninterruptible sleep
-//! cannot be killed), then it counts as gone.
+//! Slots bound the workers; a worker has at most [`flink_process::life::ABANDON_AFTER`] after SIGKILL, then it counts as
+//! gone.
 
 mod event;
 mod link;
@@ -41,20 +40,18 @@ use std::{
 };
 
 use flink_graph::{AllocationId, ExecutionAttemptId, JobId, TaskFailure};
+use flink_process::{
+    Death,
+    life::{EXIT_LAG, Ending, Manner, ProcessLife, Request},
+};
 use flink_rpc::messages::{BlobDigest, FromTaskManager, FromWorker, ToWorker};
 use tracing::{debug, info, warn};
 
-pub use event::{Action, Death, Event, Limits, Outcome, StopSignal, WorkerId};
+pub use event::{Action, Event, Limits, Outcome, WorkerId};
 
 use crate::{failure, slots::SlotTable};
 use link::Link;
-use worker::{Phase, Step, Worker};
-
-/// How long a process whose control socket broke has to be seen ending before it is killed.
-pub const EXIT_LAG: Duration = Duration::from_millis(500);
-
-/// How long the exit of a process that was sent SIGKILL is waited for.
-pub const ABANDON_AFTER: Duration = Duration::from_secs(5);
+use worker::{Phase, Worker};
 
 /// The state of one TaskManager. See the module.
 #[derive(Debug)]
@@ -156,7 +153,8 @@ impl TaskManagerState {
     /// The job's worker, if tasks can run in it.
     fn ready_worker(&self, job: JobId) -> Option<WorkerId> {
         let id = self.current_worker(job)?;
-        matches!(self.workers.get(&id)?.phase, Phase::Ready { .. }).then_some(id)
+        let is_ready = self.workers.get(&id)?.life().is_some_and(ProcessLife::is_ready);
+        is_ready.then_some(id)
     }
 
     fn fetched(&mut self, artifact: BlobDigest, result: Result<PathBuf, String>) {
@@ -201,8 +199,9 @@ impl TaskManagerState {
             let Some(worker) = self.workers.get_mut(&id) else {
                 continue;
             };
-            let starting = Phase::Starting {
-                ready_by: now + self.limits.ready_timeout,
+            let starting = Phase::Process {
+                life: ProcessLife::start(now, self.limits.workers),
+                data_address: None,
             };
             let job = worker.job;
             if let Phase::Fetched { spec, program } = std::mem::replace(&mut worker.phase, starting) {
@@ -220,7 +219,7 @@ impl TaskManagerState {
         let asked_for = self
             .workers
             .get(&id)
-            .is_none_or(|worker| matches!(worker.phase, Phase::Ending { .. }));
+            .is_none_or(|worker| worker.life().is_some_and(ProcessLife::is_ending));
         if asked_for {
             self.workers.remove(&id);
         } else {
@@ -262,14 +261,19 @@ impl TaskManagerState {
         }
         match message {
             FromWorker::Ready { data_address } => {
-                if matches!(worker.phase, Phase::Starting { .. }) {
+                if let Phase::Process {
+                    life,
+                    data_address: address,
+                } = &mut worker.phase
+                    && life.ready()
+                {
                     info!(%job, worker = %id, %data_address, "worker is ready");
-                    worker.phase = Phase::Ready { data_address };
+                    *address = Some(data_address);
                     self.offer(id);
                 }
             }
             FromWorker::StartFailed(failure) => {
-                if matches!(worker.phase, Phase::Starting { .. }) {
+                if worker.life().is_some_and(ProcessLife::is_starting) {
                     self.refuse_slots(id, job, failure);
                     self.end_worker(now, id, Manner::Orderly);
                 }
@@ -286,15 +290,25 @@ impl TaskManagerState {
                 });
             }
             FromWorker::Metrics(metrics) => self.report(FromTaskManager::Metrics { job, metrics }),
+            FromWorker::OperatorEvent(event) => self.report(FromTaskManager::OperatorEvent(event)),
+            FromWorker::EventsArrived(messages) => self.report(FromTaskManager::EventsArrived { job, messages }),
         }
     }
 
     /// Offers the slots of a ready worker that were not offered yet.
     fn offer(&mut self, id: WorkerId) {
         let Some(worker) = self.workers.get(&id) else { return };
-        let (job, Phase::Ready { data_address }) = (worker.job, &worker.phase) else {
+        let job = worker.job;
+        let Phase::Process {
+            life,
+            data_address: Some(data_address),
+        } = &worker.phase
+        else {
             return;
         };
+        if !life.is_ready() {
+            return;
+        }
         let data_address = *data_address;
         let allocations = self.slots.activate(id);
         if !allocations.is_empty() {
@@ -315,43 +329,29 @@ impl TaskManagerState {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        let was_ready = match worker.phase {
-            Phase::Ready { .. } => true,
-            Phase::Starting { .. } => false,
-            Phase::Fetching { .. } | Phase::Fetched { .. } | Phase::Failing { .. } | Phase::Ending { .. } => return,
-        };
-        debug!(job = %worker.job, worker = %id, %why, "worker is given up");
-        worker.phase = Phase::Failing {
-            was_ready,
-            why,
-            killed: false,
-            next: now + lag,
-        };
+        let job = worker.job;
+        if let Some(life) = worker.life_mut()
+            && life.is_current()
+        {
+            debug!(%job, worker = %id, %why, "worker is given up");
+            life.fail(now, why, lag);
+        }
     }
 
     fn exited(&mut self, id: WorkerId, death: &Death) {
         let Some(worker) = self.workers.remove(&id) else { return };
         let (job, host) = (worker.job, self.limits.host.as_str());
-        match &worker.phase {
-            Phase::Ready { .. } => self.lost(id, job, failure::died(host, None, death)),
-            Phase::Starting { .. } => self.refuse_slots(id, job, failure::died_before_ready(host, None, death)),
-            Phase::Failing {
-                was_ready, why, killed, ..
-            } => {
-                // That the socket of a process broke which then ended by itself is no news.
-                let why = killed.then_some(why.as_str());
-                if *was_ready {
-                    self.lost(id, job, failure::died(host, why, death));
-                } else {
-                    self.refuse_slots(id, job, failure::died_before_ready(host, why, death));
-                }
+        // One without a process has nothing that could end.
+        let Some(life) = worker.life() else { return };
+        match life.exited() {
+            Ending::Unasked { was_ready: true, why } => self.lost(id, job, failure::died(host, why, death)),
+            Ending::Unasked { was_ready: false, why } => {
+                self.refuse_slots(id, job, failure::died_before_ready(host, why, death));
             }
-            Phase::Ending { .. } => {
+            Ending::Asked => {
                 info!(%job, worker = %id, exit = ?death.exit, "worker has ended");
                 self.slots.release_worker(id);
             }
-            // These have no process that could end.
-            Phase::Fetching { .. } | Phase::Fetched { .. } => {}
         }
     }
 
@@ -370,46 +370,35 @@ impl TaskManagerState {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        let kill = match &worker.phase {
+        match &mut worker.phase {
             Phase::Fetching { spec } => {
                 let artifact = spec.artifact;
-                return self.forget_fetch(id, artifact);
+                self.forget_fetch(id, artifact);
             }
             Phase::Fetched { .. } => {
                 self.workers.remove(&id);
                 self.slots.release_worker(id);
-                return;
             }
-            Phase::Starting { .. } | Phase::Ready { .. } => manner == Manner::Kill,
-            Phase::Failing { killed, next, .. } if *killed => {
-                worker.phase = Phase::Ending {
-                    step: Step::Killed,
-                    next: *next,
-                };
-                return;
+            Phase::Process { life, .. } => {
+                if let Some(request) = life.end(now, manner) {
+                    self.request(id, request);
+                }
             }
-            Phase::Failing { .. } => true,
-            Phase::Ending { step, .. } if *step == Step::Killed || manner == Manner::Orderly => return,
-            Phase::Ending { .. } => true,
-        };
-        if kill {
-            worker.phase = Phase::Ending {
-                step: Step::Killed,
-                next: now + ABANDON_AFTER,
-            };
-            self.do_(Action::Signal {
-                worker: id,
-                signal: StopSignal::Kill,
-            });
-        } else {
-            worker.phase = Phase::Ending {
-                step: Step::Asked,
-                next: now + self.limits.shutdown_patience,
-            };
-            self.do_(Action::Send {
-                worker: id,
+        }
+    }
+
+    /// Does to a worker's process what its life asks for.
+    fn request(&mut self, worker: WorkerId, request: Request) {
+        match request {
+            Request::Shutdown => self.do_(Action::Send {
+                worker,
                 message: ToWorker::Shutdown,
-            });
+            }),
+            Request::Signal(signal) => self.do_(Action::Signal { worker, signal }),
+            Request::Abandon => {
+                warn!(%worker, "worker does not end after SIGKILL; not waiting any longer");
+                self.exited(worker, &Death::unseen());
+            }
         }
     }
 
@@ -450,67 +439,14 @@ impl TaskManagerState {
             .map(|(id, _)| *id)
             .collect();
         for id in due {
-            self.worker_is_due(now, id);
+            let life = self.workers.get_mut(&id).and_then(Worker::life_mut);
+            if let Some(request) = life.and_then(|life| life.tick(now)) {
+                self.request(id, request);
+            }
         }
         if self.closing.is_none() && self.link.deadline().is_some_and(|deadline| deadline <= now) {
             self.link_is_overdue(now);
         }
-    }
-
-    fn worker_is_due(&mut self, now: Instant, id: WorkerId) {
-        let Some(worker) = self.workers.get_mut(&id) else {
-            return;
-        };
-        let signal = match &mut worker.phase {
-            Phase::Starting { .. } => {
-                let why = format!("it was not ready after {:?}", self.limits.ready_timeout);
-                worker.phase = Phase::Failing {
-                    was_ready: false,
-                    why,
-                    killed: true,
-                    next: now + ABANDON_AFTER,
-                };
-                StopSignal::Kill
-            }
-            Phase::Failing {
-                killed: killed @ false,
-                next,
-                ..
-            } => {
-                *killed = true;
-                *next = now + ABANDON_AFTER;
-                StopSignal::Kill
-            }
-            Phase::Ending {
-                step: step @ Step::Asked,
-                next,
-            } => {
-                *step = Step::Terminated;
-                *next = now + self.limits.stop_grace;
-                StopSignal::Terminate
-            }
-            Phase::Ending {
-                step: step @ Step::Terminated,
-                next,
-            } => {
-                *step = Step::Killed;
-                *next = now + ABANDON_AFTER;
-                StopSignal::Kill
-            }
-            Phase::Failing { killed: true, .. } | Phase::Ending { step: Step::Killed, .. } => {
-                warn!(job = %worker.job, worker = %id, "worker does not end after SIGKILL; not waiting any longer");
-                return self.exited(
-                    id,
-                    &Death {
-                        exit: None,
-                        core_dumped: false,
-                        output: Vec::new(),
-                    },
-                );
-            }
-            Phase::Fetching { .. } | Phase::Fetched { .. } | Phase::Ready { .. } => return,
-        };
-        self.do_(Action::Signal { worker: id, signal });
     }
 
     /// What had to wait for the last worker's end.
@@ -527,22 +463,14 @@ impl TaskManagerState {
     }
 }
 
-/// How a worker is ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Manner {
-    /// By message, SIGTERM, SIGKILL.
-    Orderly,
-    /// By SIGKILL at once.
-    Kill,
-}
-
 /// A worker runs user code: it may say nothing about the tasks of other jobs.
 fn speaks_for_others(job: JobId, message: &FromWorker) -> bool {
     let foreign = |attempt: &ExecutionAttemptId| attempt.job != job;
     match message {
         FromWorker::TaskStateChanged { attempt, .. } => foreign(attempt),
         FromWorker::Metrics(metrics) => metrics.tasks.iter().any(|task| foreign(&task.attempt)),
-        FromWorker::Ready { .. } | FromWorker::StartFailed(_) => false,
+        FromWorker::OperatorEvent(event) => foreign(&event.attempt),
+        FromWorker::Ready { .. } | FromWorker::StartFailed(_) | FromWorker::EventsArrived(_) => false,
     }
 }
 

@@ -3,10 +3,11 @@
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use flink_graph::{AllocationId, ExecutionAttemptId, ExecutionState, JobId, TaskFailure};
+use flink_process::life::Manner;
 use flink_rpc::messages::{FromTaskManager, JobSpec, SlotRequest, ToTaskManager, ToWorker};
 use tracing::{debug, info};
 
-use super::{Action, Manner, Outcome, Phase, TaskManagerState, Worker, WorkerId, sort_allocations};
+use super::{Action, Outcome, Phase, TaskManagerState, Worker, WorkerId, sort_allocations};
 use crate::failure;
 
 impl TaskManagerState {
@@ -25,7 +26,21 @@ impl TaskManagerState {
                 None => self.answer_for_tasks(tasks, ExecutionState::Failed),
             },
             ToTaskManager::CancelTasks(tasks) => self.cancel_tasks(tasks),
+            ToTaskManager::OperatorEvent(event) => {
+                self.pass_on(event.attempt.job, ToWorker::OperatorEvent(event));
+            }
+            ToTaskManager::EventsHandled(handled) => {
+                self.pass_on(handled.attempt.job, ToWorker::EventsHandled(handled));
+            }
             ToTaskManager::Shutdown => self.close(now, Outcome::ShutDown, Manner::Orderly),
+        }
+    }
+
+    /// To a job's worker, from its coordinator. Without a worker it is dropped: the JobManager knows of the worker's end
+    /// by then, or hears of it next, and drops what it had sent there.
+    fn pass_on(&mut self, job: JobId, message: ToWorker) {
+        if let Some(worker) = self.ready_worker(job) {
+            self.do_(Action::Send { worker, message });
         }
     }
 

@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Instant};
 
 use flink_graph::JobId;
+use flink_process::life::ProcessLife;
 use flink_rpc::messages::{BlobDigest, JobSpec};
 
 /// A worker of a job.
@@ -13,57 +14,34 @@ pub(super) struct Worker {
 }
 
 /// ```text
-///  Fetching ──► Fetched ──► Starting ──► Ready
-///      │           │           │   ╲       │ ╲
-///      ▼           ▼           │    ╲      │  ► Failing (socket broken, or never ready)
-///   (gone: no process yet)     ▼     ► ────┼──►    │
-///                            Ending ◄──────┘       │   on exit: WorkerLost or SlotsRefused
-///                              │                   ▼
-///                              └── on exit ──►  (gone)
+///  Fetching ──► Fetched ──► Process
+///      │           │           │
+///      ▼           ▼           ▼
+///   (gone: no process yet)   (gone)
 /// ```
-/// An exit in `Starting` or `Ready` is reported at once; one in `Ending` was asked for and is not reported.
+/// An exit that was not asked for is reported: `WorkerLost` or `SlotsRefused`. One that was is not.
 #[derive(Debug)]
 pub(super) enum Phase {
     /// Its program is being fetched.
     Fetching { spec: Arc<JobSpec> },
     /// It has its program and waits until the job's previous worker is gone.
     Fetched { spec: Arc<JobSpec>, program: PathBuf },
-    /// Its process runs and builds the graph.
-    Starting { ready_by: Instant },
-    /// It takes tasks.
-    Ready { data_address: SocketAddr },
-    /// It is of no use any more; its failure is reported with its exit. `next` is when it is killed or, after
-    /// that (`killed`), when its exit is no longer waited for.
-    Failing {
-        was_ready: bool,
-        why: String,
-        killed: bool,
-        next: Instant,
+    /// It has a process. Tasks can run in it once that is ready; `data_address` is set then.
+    Process {
+        life: ProcessLife,
+        data_address: Option<SocketAddr>,
     },
-    /// Its end was asked for.
-    Ending { step: Step, next: Instant },
-}
-
-/// How hard a worker was asked to end. `next` of [`Phase::Ending`] is when the next step is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
-    /// By message.
-    Asked,
-    /// By SIGTERM.
-    Terminated,
-    /// By SIGKILL: the next step is to wait no longer.
-    Killed,
 }
 
 impl Worker {
     /// True while new slots of the job go to this worker.
     pub(super) fn is_current(&self) -> bool {
-        !matches!(self.phase, Phase::Failing { .. } | Phase::Ending { .. })
+        self.life().is_none_or(ProcessLife::is_current)
     }
 
     /// True when there is a process, or may be one.
     pub(super) fn has_process(&self) -> bool {
-        !matches!(self.phase, Phase::Fetching { .. } | Phase::Fetched { .. })
+        self.life().is_some()
     }
 
     /// True when it waits for this artifact.
@@ -73,10 +51,22 @@ impl Worker {
 
     /// When something about it is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
+        self.life().and_then(ProcessLife::deadline)
+    }
+
+    /// Of its process, if it has one.
+    pub(super) fn life(&self) -> Option<&ProcessLife> {
         match &self.phase {
-            Phase::Fetching { .. } | Phase::Fetched { .. } | Phase::Ready { .. } => None,
-            Phase::Starting { ready_by } => Some(*ready_by),
-            Phase::Failing { next, .. } | Phase::Ending { next, .. } => Some(*next),
+            Phase::Process { life, .. } => Some(life),
+            Phase::Fetching { .. } | Phase::Fetched { .. } => None,
+        }
+    }
+
+    /// Of its process, if it has one.
+    pub(super) fn life_mut(&mut self) -> Option<&mut ProcessLife> {
+        match &mut self.phase {
+            Phase::Process { life, .. } => Some(life),
+            Phase::Fetching { .. } | Phase::Fetched { .. } => None,
         }
     }
 }

@@ -1,8 +1,8 @@
 //! What keyed aggregations compute: counts, sums, reductions, folds.
 
-use std::marker::PhantomData;
+use std::{cmp::Ordering, marker::PhantomData};
 
-use flink_exchange::{Key, Record};
+use flink_record::{Key, Record};
 
 use crate::error::TaskError;
 
@@ -110,6 +110,125 @@ impl<T, K: Key, N: Summable, F: FnMut(&T) -> N> Aggregation<T> for Sum<F, K> {
 
     fn last_result(&self, key: K, state: N) -> Option<(K, N)> {
         Some((key, state))
+    }
+}
+
+/// The least (or greatest) of what a closure finds in a key's records.
+#[derive(Debug)]
+pub struct Extremum<F, K> {
+    value: F,
+    /// What replaces the value so far.
+    replaces: Ordering,
+    keys: PhantomData<fn() -> K>,
+}
+
+impl<F, K> Extremum<F, K> {
+    /// The least of what this closure finds.
+    pub fn least(value: F) -> Self {
+        let (replaces, keys) = (Ordering::Less, PhantomData);
+        Self { value, replaces, keys }
+    }
+
+    /// The greatest of what this closure finds.
+    pub fn greatest(value: F) -> Self {
+        let (replaces, keys) = (Ordering::Greater, PhantomData);
+        Self { value, replaces, keys }
+    }
+}
+
+impl<F: Clone, K> Clone for Extremum<F, K> {
+    fn clone(&self) -> Self {
+        Self {
+            value: self.value.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<T, K: Key, N: PartialOrd + Clone, F: FnMut(&T) -> N> Aggregation<T> for Extremum<F, K> {
+    type Key = K;
+    type State = N;
+    type Out = (K, N);
+
+    #[inline]
+    fn first(&mut self, record: T) -> N {
+        (self.value)(&record)
+    }
+
+    #[inline]
+    fn add(&mut self, state: &mut N, record: T) -> Result<(), TaskError> {
+        let value = (self.value)(&record);
+        if value.partial_cmp(state) == Some(self.replaces) {
+            *state = value;
+        }
+        Ok(())
+    }
+
+    fn result(&self, key: &K, state: &N) -> Option<(K, N)> {
+        Some((key.clone(), state.clone()))
+    }
+
+    fn last_result(&self, key: K, state: N) -> Option<(K, N)> {
+        Some((key, state))
+    }
+}
+
+/// The record of each key in which a closure finds the least (or greatest) value; the first of several.
+#[derive(Debug)]
+pub struct ExtremeRecord<F, K> {
+    value: F,
+    /// What replaces the record so far.
+    replaces: Ordering,
+    keys: PhantomData<fn() -> K>,
+}
+
+impl<F, K> ExtremeRecord<F, K> {
+    /// The record with the least value.
+    pub fn least(value: F) -> Self {
+        let (replaces, keys) = (Ordering::Less, PhantomData);
+        Self { value, replaces, keys }
+    }
+
+    /// The record with the greatest value.
+    pub fn greatest(value: F) -> Self {
+        let (replaces, keys) = (Ordering::Greater, PhantomData);
+        Self { value, replaces, keys }
+    }
+}
+
+impl<F: Clone, K> Clone for ExtremeRecord<F, K> {
+    fn clone(&self) -> Self {
+        Self {
+            value: self.value.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<T: Clone, K: Key, N: PartialOrd, F: FnMut(&T) -> N> Aggregation<T> for ExtremeRecord<F, K> {
+    type Key = K;
+    type State = T;
+    type Out = T;
+
+    #[inline]
+    fn first(&mut self, record: T) -> T {
+        record
+    }
+
+    #[inline]
+    fn add(&mut self, state: &mut T, record: T) -> Result<(), TaskError> {
+        if (self.value)(&record).partial_cmp(&(self.value)(state)) == Some(self.replaces) {
+            *state = record;
+        }
+        Ok(())
+    }
+
+    fn result(&self, _: &K, state: &T) -> Option<T> {
+        Some(state.clone())
+    }
+
+    fn last_result(&self, _: K, state: T) -> Option<T> {
+        Some(state)
     }
 }
 

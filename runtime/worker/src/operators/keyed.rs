@@ -1,15 +1,16 @@
 //! Keys, and the operator that keeps a state per key.
 
-use std::{borrow::Cow, hash::BuildHasher, marker::PhantomData};
+use std::{borrow::Cow, marker::PhantomData};
 
-use flink_exchange::{ChannelSelector, Key};
+use flink_exchange::ChannelSelector;
 use flink_graph::{key_group, operator_index};
-use hashbrown::{DefaultHashBuilder, HashTable, hash_table::Entry};
+use flink_record::{Key, NO_TIMESTAMP, Timestamp};
+use flink_state::{KeyGroups, StateTable};
 
 use super::Aggregation;
 use crate::{
     error::TaskError,
-    operator::{Operator, Output},
+    operator::{Either, Operator, Outputs},
 };
 
 /// How the key of a record is found. The same record has the same key each time it is asked for.
@@ -76,6 +77,45 @@ impl<T, K: Key, F: Fn(&T) -> &K + Clone + Send + 'static> KeySelector<T> for Key
     }
 }
 
+/// One key for all records.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NullKey;
+
+impl<T> KeySelector<T> for NullKey {
+    type Key = ();
+
+    #[inline]
+    fn key<'a>(&self, _: &'a T) -> Cow<'a, ()> {
+        Cow::Owned(())
+    }
+}
+
+/// The keys of two streams, which are of one type.
+#[derive(Debug, Clone)]
+pub struct EitherKey<S, R> {
+    first: S,
+    second: R,
+}
+
+impl<S, R> EitherKey<S, R> {
+    /// The keys of the first stream, and those of the second.
+    pub fn new(first: S, second: R) -> Self {
+        Self { first, second }
+    }
+}
+
+impl<A, B, S: KeySelector<A>, R: KeySelector<B, Key = S::Key>> KeySelector<Either<A, B>> for EitherKey<S, R> {
+    type Key = S::Key;
+
+    #[inline]
+    fn key<'a>(&self, record: &'a Either<A, B>) -> Cow<'a, S::Key> {
+        match record {
+            Either::First(record) => self.first.key(record),
+            Either::Second(record) => self.second.key(record),
+        }
+    }
+}
+
 /// Sends each record to the subtask that has the key group of its key.
 ///
 /// Which group is whose is looked up in a table, and the group itself is found without a division where the number of
@@ -128,24 +168,24 @@ pub enum Emission {
     Final,
 }
 
-/// An aggregation of each key's records. States live in a hash table in the task's memory.
+/// An aggregation of each key's records.
 pub struct KeyedAggregate<T, S, A: Aggregation<T>> {
     selector: S,
     aggregation: A,
     emission: Emission,
-    hasher: DefaultHashBuilder,
-    states: HashTable<(A::Key, A::State)>,
+    groups: KeyGroups,
+    states: StateTable<A::Key, (), A::State>,
 }
 
 impl<T, S: KeySelector<T>, A: Aggregation<T, Key = S::Key>> KeyedAggregate<T, S, A> {
-    /// Without any keys yet.
-    pub fn new(selector: S, aggregation: A, emission: Emission) -> Self {
-        let (hasher, states) = (DefaultHashBuilder::default(), HashTable::new());
+    /// Without any keys yet, for the keys of one subtask.
+    pub fn new(selector: S, aggregation: A, emission: Emission, groups: KeyGroups) -> Self {
+        let states = StateTable::new(&groups);
         Self {
             selector,
             aggregation,
             emission,
-            hasher,
+            groups,
             states,
         }
     }
@@ -155,42 +195,39 @@ impl<T, S: KeySelector<T>, A: Aggregation<T, Key = S::Key>> Operator<T> for Keye
     type Out = A::Out;
 
     #[inline]
-    fn process(&mut self, record: T, output: &mut dyn Output<A::Out>) -> Result<(), TaskError> {
-        let hasher = &self.hasher;
+    fn process(&mut self, record: T, timestamp: Timestamp, output: &mut Outputs<A::Out>) -> Result<(), TaskError> {
         let key = self.selector.key(&record);
-        let hash = hasher.hash_one(&*key);
-        let entry = match self
-            .states
-            .entry(hash, |(other, _)| *other == *key, |(key, _)| hasher.hash_one(key))
-        {
-            Entry::Occupied(mut entry) => {
+        let position = self.groups.position(&*key).map_err(TaskError::operator)?;
+        let result = match self.states.get_key_value_mut(position, &key, &()) {
+            Some((kept, state)) => {
                 drop(key);
-                self.aggregation.add(&mut entry.get_mut().1, record)?;
-                entry
+                self.aggregation.add(state, record)?;
+                match self.emission {
+                    Emission::Final => None,
+                    Emission::Rolling => self.aggregation.result(kept, state),
+                }
             }
-            Entry::Vacant(entry) => {
+            None => {
                 let key = key.into_owned();
-                entry.insert((key, self.aggregation.first(record)))
+                let state = self.aggregation.first(record);
+                let result = match self.emission {
+                    Emission::Final => None,
+                    Emission::Rolling => self.aggregation.result(&key, &state),
+                };
+                self.states.insert(position, &key, &(), state);
+                result
             }
         };
-        match self.emission {
-            Emission::Final => Ok(()),
-            Emission::Rolling => {
-                let (key, state) = entry.get();
-                self.aggregation
-                    .result(key, state)
-                    .map_or(Ok(()), |result| output.collect(result))
-            }
-        }
+        result.map_or(Ok(()), |result| output.collect(result, timestamp))
     }
 
-    fn end_of_data(&mut self, output: &mut dyn Output<A::Out>) -> Result<(), TaskError> {
+    fn end_of_data(&mut self, output: &mut Outputs<A::Out>) -> Result<(), TaskError> {
         if self.emission == Emission::Rolling {
             return Ok(());
         }
-        for (key, state) in std::mem::take(&mut self.states) {
+        for (key, (), state) in self.states.drain() {
             if let Some(result) = self.aggregation.last_result(key, state) {
-                output.collect(result)?;
+                output.collect(result, NO_TIMESTAMP)?;
             }
         }
         Ok(())
@@ -200,12 +237,17 @@ impl<T, S: KeySelector<T>, A: Aggregation<T, Key = S::Key>> Operator<T> for Keye
 #[cfg(test)]
 mod tests {
     use super::{
-        super::{Count, Fold, Reduce, Sum},
+        super::{Count, ExtremeRecord, Extremum, Fold, Reduce, Sum},
         *,
     };
-    use crate::testing::process_all;
+    use crate::testing::{Harness, process_all};
 
     const RECORDS: [(u32, u8); 3] = [(1, 10), (2, 20), (1, 30)];
+
+    /// All key groups in one subtask.
+    fn all() -> KeyGroups {
+        KeyGroups::new(128, 1, 0)
+    }
 
     fn key() -> impl KeySelector<(u32, u8), Key = u32> {
         KeyBy::new(|record: &(u32, u8)| record.0)
@@ -213,44 +255,64 @@ mod tests {
 
     #[test]
     fn rolling_aggregations_emit_each_new_result() {
-        let count = KeyedAggregate::new(key(), Count::default(), Emission::Rolling);
+        let count = KeyedAggregate::new(key(), Count::default(), Emission::Rolling, all());
         assert_eq!(process_all(count, RECORDS), [(1, 1), (2, 1), (1, 2)]);
-        let sum = KeyedAggregate::new(key(), Sum::new(|record: &(u32, u8)| record.1), Emission::Rolling);
+        let sum = KeyedAggregate::new(key(), Sum::new(|record: &(u32, u8)| record.1), Emission::Rolling, all());
         assert_eq!(process_all(sum, RECORDS), [(1, 10), (2, 20), (1, 40)]);
         let fold = Fold::new(Vec::new(), |seen: &mut Vec<u8>, record: (u32, u8)| seen.push(record.1));
-        let fold = KeyedAggregate::new(key(), fold, Emission::Rolling);
+        let fold = KeyedAggregate::new(key(), fold, Emission::Rolling, all());
         assert_eq!(
             process_all(fold, RECORDS),
             [(1, vec![10]), (2, vec![20]), (1, vec![10, 30])]
         );
         let reduce = Reduce::new(|a: (u32, u8), b: (u32, u8)| a.max(b));
-        let reduce = KeyedAggregate::new(key(), reduce, Emission::Rolling);
+        let reduce = KeyedAggregate::new(key(), reduce, Emission::Rolling, all());
         assert_eq!(process_all(reduce, RECORDS), [(1, 10), (2, 20), (1, 30)]);
     }
 
     #[test]
     fn final_aggregations_emit_once_per_key() {
-        let mut counts = process_all(KeyedAggregate::new(key(), Count::default(), Emission::Final), RECORDS);
+        let mut counts = process_all(
+            KeyedAggregate::new(key(), Count::default(), Emission::Final, all()),
+            RECORDS,
+        );
         counts.sort_unstable();
         assert_eq!(counts, [(1, 2), (2, 1)]);
         let reduce = Reduce::new(|a: (u32, u8), b: (u32, u8)| (a.0, a.1 + b.1));
-        let mut sums = process_all(KeyedAggregate::new(key(), reduce, Emission::Final), RECORDS);
+        let mut sums = process_all(KeyedAggregate::new(key(), reduce, Emission::Final, all()), RECORDS);
         sums.sort_unstable();
         assert_eq!(sums, [(1, 40), (2, 20)]);
     }
 
     #[test]
+    fn extremes_keep_the_first_of_equals() {
+        let least = KeyedAggregate::new(
+            key(),
+            Extremum::least(|record: &(u32, u8)| record.1),
+            Emission::Final,
+            all(),
+        );
+        let mut least = process_all(least, RECORDS);
+        least.sort_unstable();
+        assert_eq!(least, [(1, 10), (2, 20)]);
+        let greatest = Extremum::greatest(|record: &(u32, u8)| record.1);
+        let greatest = KeyedAggregate::new(key(), greatest, Emission::Rolling, all());
+        assert_eq!(process_all(greatest, RECORDS), [(1, 10), (2, 20), (1, 30)]);
+        let record = ExtremeRecord::greatest(|record: &(u32, u8)| record.1 / 100);
+        let record = KeyedAggregate::new(key(), record, Emission::Rolling, all());
+        assert_eq!(process_all(record, RECORDS), [(1, 10), (2, 20), (1, 10)]);
+        let record = ExtremeRecord::least(|record: &(u32, f64)| record.1);
+        let record = KeyedAggregate::new(KeyBy::new(|_: &(u32, f64)| ()), record, Emission::Final, all());
+        assert_eq!(process_all(record, [(1, 2.0), (2, f64::NAN), (3, 1.0)]), [(3, 1.0)]);
+    }
+
+    #[test]
     fn a_sum_that_overflows_fails() {
         let sum = Sum::new(|record: &(u32, u8)| record.1);
-        let mut sum = KeyedAggregate::new(key(), sum, Emission::Final);
-        let mut output = crate::testing::Collected::default();
-        sum.process((1, 200), &mut output).unwrap();
-        let error = sum.process((1, 56), &mut output).unwrap_err();
-        assert_eq!(error.to_string(), "the sum of a key does not fit into u8");
-        assert_eq!(
-            sum.process((2, 56), &mut output).map_err(|error| error.to_string()),
-            Ok(())
-        );
+        let mut sum = Harness::new(KeyedAggregate::new(key(), sum, Emission::Final, all()));
+        sum.process((1, 200), NO_TIMESTAMP);
+        assert_eq!(sum.process_err((1, 56)), "the sum of a key does not fit into u8");
+        sum.process((2, 56), NO_TIMESTAMP);
     }
 
     #[test]

@@ -2,9 +2,12 @@
 
 use std::error::Error;
 
+use flink_record::Timestamp;
+
+use super::Collector;
 use crate::{
     error::TaskError,
-    operator::{Operator, Output},
+    operator::{Operator, Outputs},
 };
 
 /// One record to one record.
@@ -15,8 +18,8 @@ impl<I, O, F: FnMut(I) -> O> Operator<I> for Map<F> {
     type Out = O;
 
     #[inline]
-    fn process(&mut self, record: I, output: &mut dyn Output<O>) -> Result<(), TaskError> {
-        output.collect((self.0)(record))
+    fn process(&mut self, record: I, timestamp: Timestamp, output: &mut Outputs<O>) -> Result<(), TaskError> {
+        output.collect((self.0)(record), timestamp)
     }
 }
 
@@ -32,9 +35,9 @@ where
     type Out = O;
 
     #[inline]
-    fn process(&mut self, record: I, output: &mut dyn Output<O>) -> Result<(), TaskError> {
+    fn process(&mut self, record: I, timestamp: Timestamp, output: &mut Outputs<O>) -> Result<(), TaskError> {
         match (self.0)(record) {
-            Ok(record) => output.collect(record),
+            Ok(record) => output.collect(record, timestamp),
             Err(error) => Err(TaskError::operator(error)),
         }
     }
@@ -48,9 +51,9 @@ impl<I, F: FnMut(&I) -> bool> Operator<I> for Filter<F> {
     type Out = I;
 
     #[inline]
-    fn process(&mut self, record: I, output: &mut dyn Output<I>) -> Result<(), TaskError> {
+    fn process(&mut self, record: I, timestamp: Timestamp, output: &mut Outputs<I>) -> Result<(), TaskError> {
         if (self.0)(&record) {
-            output.collect(record)
+            output.collect(record, timestamp)
         } else {
             Ok(())
         }
@@ -65,8 +68,10 @@ impl<I, R: IntoIterator, F: FnMut(I) -> R> Operator<I> for FlatMap<F> {
     type Out = R::Item;
 
     #[inline]
-    fn process(&mut self, record: I, output: &mut dyn Output<R::Item>) -> Result<(), TaskError> {
-        (self.0)(record).into_iter().try_for_each(|item| output.collect(item))
+    fn process(&mut self, record: I, timestamp: Timestamp, output: &mut Outputs<R::Item>) -> Result<(), TaskError> {
+        (self.0)(record)
+            .into_iter()
+            .try_for_each(|item| output.collect(item, timestamp))
     }
 }
 
@@ -83,9 +88,9 @@ where
     type Out = R::Item;
 
     #[inline]
-    fn process(&mut self, record: I, output: &mut dyn Output<R::Item>) -> Result<(), TaskError> {
+    fn process(&mut self, record: I, timestamp: Timestamp, output: &mut Outputs<R::Item>) -> Result<(), TaskError> {
         match (self.0)(record) {
-            Ok(items) => items.into_iter().try_for_each(|item| output.collect(item)),
+            Ok(items) => items.into_iter().try_for_each(|item| output.collect(item, timestamp)),
             Err(error) => Err(TaskError::operator(error)),
         }
     }
@@ -118,52 +123,17 @@ impl<I, O, F: FnMut(I, &mut Collector<'_, O>)> Operator<I> for FlatMapWith<F, O>
     type Out = O;
 
     #[inline]
-    fn process(&mut self, record: I, output: &mut dyn Output<O>) -> Result<(), TaskError> {
-        let mut collector = Collector { output, result: Ok(()) };
+    fn process(&mut self, record: I, timestamp: Timestamp, output: &mut Outputs<O>) -> Result<(), TaskError> {
+        let mut collector = Collector::new(timestamp, output);
         (self.closure)(record, &mut collector);
-        collector.result
-    }
-}
-
-/// Takes what a closure emits.
-pub struct Collector<'a, T> {
-    output: &'a mut dyn Output<T>,
-    result: Result<(), TaskError>,
-}
-
-impl<T> Collector<'_, T> {
-    /// Emits one record. Blocks under back-pressure.
-    ///
-    /// Once the task is ending (it was cancelled, or what follows has failed) records are dropped: a closure that emits
-    /// without end should look at [`is_open`](Self::is_open) now and then.
-    #[inline]
-    pub fn collect(&mut self, record: T) {
-        if self.result.is_ok() {
-            self.result = self.output.collect(record);
-        }
-    }
-
-    /// False once records are dropped.
-    pub fn is_open(&self) -> bool {
-        self.result.is_ok()
-    }
-}
-
-impl<T> Extend<T> for Collector<'_, T> {
-    fn extend<I: IntoIterator<Item = T>>(&mut self, records: I) {
-        for record in records {
-            if !self.is_open() {
-                return;
-            }
-            self.collect(record);
-        }
+        collector.finish()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::{Collected, process_all};
+    use crate::testing::{Harness, process_all};
 
     #[test]
     fn each_operator_does_its_own() {
@@ -176,29 +146,32 @@ mod tests {
     }
 
     #[test]
+    fn records_keep_their_timestamps() {
+        let mut filter = Harness::new(Filter(|n: &u32| *n > 1));
+        filter.process(1, 10);
+        filter.process(2, 20);
+        assert_eq!(filter.take_stamped(), [(2, 20)]);
+        let mut flat_map = Harness::new(FlatMap(|n: u32| 0..n));
+        flat_map.process(2, 30);
+        assert_eq!(flat_map.take_stamped(), [(0, 30), (1, 30)]);
+    }
+
+    #[test]
     fn an_error_of_the_closure_is_the_operators() {
-        let mut output = Collected::default();
-        let error = TryMap(|text: &str| text.parse::<u8>())
-            .process("x", &mut output)
-            .unwrap_err();
-        assert_eq!(error.to_string(), "invalid digit found in string");
-        let error = TryFlatMap(|_: u8| Err::<[u8; 1], _>("no"))
-            .process(1, &mut output)
-            .unwrap_err();
-        assert_eq!(error.to_string(), "no");
+        let mut map = Harness::new(TryMap(|text: &str| text.parse::<u8>()));
+        assert_eq!(map.process_err("x"), "invalid digit found in string");
+        let mut map = Harness::new(TryFlatMap(|_: u8| Err::<[u8; 1], _>("no")));
+        assert_eq!(map.process_err(1), "no");
     }
 
     #[test]
     fn a_collector_that_failed_drops_the_rest_and_tells() {
-        let mut output = Collected {
-            records: Vec::new(),
-            capacity: 1,
-        };
-        let mut with = FlatMapWith::new(|n: u32, out: &mut Collector<'_, u32>| {
+        let mut with = Harness::new(FlatMapWith::new(|n: u32, out: &mut Collector<'_, u32>| {
             out.extend(0..n);
             assert!(!out.is_open());
-        });
-        assert!(with.process(3, &mut output).is_err());
-        assert_eq!(output.records, [0]);
+        }));
+        with.set_capacity(1);
+        assert_eq!(with.process_err(3), "full");
+        assert_eq!(with.take(), [0]);
     }
 }

@@ -10,17 +10,20 @@ use flink_exchange::{NetworkConfig, NetworkEnvironment, StartError};
 use flink_graph::{TaskFailure, TaskFailureKind};
 use flink_rpc::{
     FrameError, FrameReader, FrameWriter,
-    messages::{FromWorker, PROTOCOL_VERSION, ToWorker, WorkerMetrics, WorkerStartup},
+    messages::{FromWorker, ToWorker, WorkerMetrics, WorkerStartup},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     sync::mpsc,
 };
 
-use super::collect::CollectOutput;
+use super::{
+    collect::CollectOutput,
+    end_at_once,
+    load::{Origin, Role},
+};
 use crate::{
-    executor::{TASK_EVENT_CAPACITY, TaskExecutor},
-    panics,
+    executor::{ExecutorEvent, TASK_EVENT_CAPACITY, TaskExecutor},
     program::JobProgram,
     task::TaskEvent,
 };
@@ -55,7 +58,7 @@ pub(super) async fn run<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
             data_address: environment.local_address(),
         })
         .await?;
-    let (events, task_events) = mpsc::channel(TASK_EVENT_CAPACITY);
+    let (events, executor_events) = mpsc::channel(TASK_EVENT_CAPACITY);
     let job_output = Arc::new(CollectOutput::new(&startup));
     let executor = TaskExecutor::new(
         Arc::new(program),
@@ -66,7 +69,7 @@ pub(super) async fn run<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
     );
     let mut worker = Worker {
         executor,
-        task_events,
+        executor_events,
         writer,
         reported: WorkerMetrics::default(),
         shutting_down: false,
@@ -82,26 +85,12 @@ fn prepare(
     build: impl FnOnce(&[u8]) -> Result<JobProgram, String>,
 ) -> Result<(JobProgram, NetworkEnvironment), TaskFailure> {
     let failure = |message: String| TaskFailure::new(TaskFailureKind::WorkerStart, message);
-    if startup.protocol != PROTOCOL_VERSION {
-        return Err(failure(format!(
-            "the job program speaks protocol {PROTOCOL_VERSION}, the TaskManager protocol {}",
-            startup.protocol
-        )));
-    }
-    let program = panics::catch(|| build(&startup.args))
-        .unwrap_or_else(|panic| {
-            let place = panic
-                .location
-                .map_or_else(String::new, |location| format!(" at {location}"));
-            Err(format!("panicked{place}: {}", panic.message))
-        })
-        .map_err(|error| failure(format!("`build` failed: {error}")))?;
-    if let Some(difference) = program.graph().first_difference(&startup.graph) {
-        let message = format!(
-            "the worker built another graph than the client: {difference} (`build` must depend on its arguments alone)"
-        );
-        return Err(TaskFailure::new(TaskFailureKind::GraphMismatch, message));
-    }
+    let origin = Origin {
+        protocol: startup.protocol,
+        args: &startup.args,
+        graph: &startup.graph,
+    };
+    let program = Role::WORKER.load(&origin, build)?;
     program.preflight()?;
     let environment = start_network(startup).map_err(|error| failure(network_error(&error)))?;
     Ok((program, environment))
@@ -126,7 +115,7 @@ fn network_error(error: &StartError) -> String {
 
 struct Worker<W> {
     executor: TaskExecutor,
-    task_events: mpsc::Receiver<TaskEvent>,
+    executor_events: mpsc::Receiver<ExecutorEvent>,
     writer: FrameWriter<W>,
     reported: WorkerMetrics,
     shutting_down: bool,
@@ -142,16 +131,17 @@ impl<W: AsyncWrite + Unpin> Worker<W> {
             tokio::select! {
                 message = reader.next() => match message {
                     Ok(Some(message)) => self.handle(message).await?,
-                    Ok(None) | Err(_) => end_at_once("the TaskManager is gone"),
+                    Ok(None) | Err(_) => end_at_once(Role::WORKER, "the TaskManager is gone"),
                 },
-                _ = self.task_events.recv_many(&mut events, TASK_EVENT_CAPACITY) => {
+                _ = self.executor_events.recv_many(&mut events, TASK_EVENT_CAPACITY) => {
                     self.report(std::mem::take(&mut events)).await?;
                 }
                 _ = tick.tick() => {
                     self.report_metrics().await?;
                     if let Some(task) = self.executor.stuck_task(Instant::now(), CANCELLATION_TIMEOUT) {
                         let seconds = CANCELLATION_TIMEOUT.as_secs();
-                        end_at_once(&format!("task {task} did not react to its cancellation for {seconds} s"));
+                        let message = format!("task {task} did not react to its cancellation for {seconds} s");
+                        end_at_once(Role::WORKER, &message);
                     }
                 }
             }
@@ -164,9 +154,18 @@ impl<W: AsyncWrite + Unpin> Worker<W> {
             ToWorker::Start(_) => tracing::warn!("ignored a second start message"),
             ToWorker::Deploy { placement, tasks } => {
                 let failed = self.executor.deploy(&placement, &tasks);
-                self.report(failed).await?;
+                self.report(failed.into_iter().map(ExecutorEvent::Task).collect())
+                    .await?;
             }
             ToWorker::CancelTasks(tasks) => self.executor.cancel(&tasks),
+            ToWorker::OperatorEvent(event) => {
+                self.executor.operator_event(event);
+                self.writer.send(&FromWorker::EventsArrived(1)).await?;
+            }
+            ToWorker::EventsHandled(handled) => {
+                self.executor.events_handled(handled);
+                self.writer.send(&FromWorker::EventsArrived(1)).await?;
+            }
             ToWorker::Shutdown => {
                 self.executor.cancel_all();
                 self.shutting_down = true;
@@ -175,27 +174,29 @@ impl<W: AsyncWrite + Unpin> Worker<W> {
         Ok(())
     }
 
-    /// Reports state changes; before the first last state of a task, the counters as they then are.
-    async fn report(&mut self, events: Vec<TaskEvent>) -> Result<(), FrameError> {
-        if events.iter().any(|event| event.state.is_terminal()) {
+    /// Reports state changes and events; before the first last state of a task, the counters as they then are.
+    async fn report(&mut self, events: Vec<ExecutorEvent>) -> Result<(), FrameError> {
+        let is_last = |event: &ExecutorEvent| matches!(event, ExecutorEvent::Task(task) if task.state.is_terminal());
+        if events.iter().any(is_last) {
             self.report_metrics().await?;
         }
-        for TaskEvent {
-            attempt,
-            state,
-            failure,
-        } in events
-        {
-            if state.is_terminal() {
-                self.executor.ended(attempt);
-            }
-            self.writer
-                .send(&FromWorker::TaskStateChanged {
-                    attempt,
-                    state,
-                    failure,
-                })
-                .await?;
+        for event in events {
+            let message = match event {
+                ExecutorEvent::Operator(event) => FromWorker::OperatorEvent(event),
+                ExecutorEvent::Task(event) => {
+                    let TaskEvent {
+                        attempt,
+                        state,
+                        failure,
+                    } = self.executor.observe(event);
+                    FromWorker::TaskStateChanged {
+                        attempt,
+                        state,
+                        failure,
+                    }
+                }
+            };
+            self.writer.send(&message).await?;
         }
         Ok(())
     }
@@ -208,11 +209,4 @@ impl<W: AsyncWrite + Unpin> Worker<W> {
         }
         Ok(())
     }
-}
-
-/// Ends the process without waiting for its tasks.
-#[expect(clippy::exit, reason = "task threads in the job's own code cannot be waited for")]
-fn end_at_once(reason: &str) -> ! {
-    tracing::error!("worker: {reason}");
-    std::process::exit(1)
 }

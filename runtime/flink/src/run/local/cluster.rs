@@ -1,4 +1,5 @@
-//! Drives an ExecutionGraph with one TaskExecutor: JobMaster and TaskManager in one loop.
+//! Drives an ExecutionGraph with one TaskExecutor, and the thread of its coordinators: JobMaster and TaskManager in one
+//! loop.
 
 use std::{
     future::pending,
@@ -13,16 +14,17 @@ use flink_graph::{
     JobId, JobOutcome, JobStatus, SlotOffer, TaskManagerId,
 };
 use flink_rpc::{ClusterCa, Role};
-use flink_worker::{JobOutput, JobProgram, TASK_EVENT_CAPACITY, TaskEvent, TaskExecutor};
+use flink_worker::{ExecutorEvent, JobOutput, JobProgram, TASK_EVENT_CAPACITY, TaskEvent, TaskExecutor};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
 };
 
-use super::super::exit_code;
+use super::coordination::Coordination;
+use crate::run::exit_code;
 
 /// The name of the one host.
-const HOST: &str = "localhost";
+pub(super) const HOST: &str = "localhost";
 
 /// How long the job's code may go on after its task was cancelled.
 const CANCELLATION_TIMEOUT: Duration = Duration::from_secs(30);
@@ -37,6 +39,7 @@ pub(super) struct Ending {
 pub(super) struct LocalCluster {
     graph: ExecutionGraph,
     executor: TaskExecutor,
+    coordination: Coordination,
     outcome: Option<JobOutcome>,
     interrupted: bool,
 }
@@ -67,10 +70,11 @@ impl LocalCluster {
         let environment = start_network(job)?;
         let (here, graph) = (TaskManagerId::random(), Arc::clone(program.graph()));
         let (events, task_events) = mpsc::channel(TASK_EVENT_CAPACITY);
-        let slots = graph.slots_required();
+        let (slots, program) = (graph.slots_required(), Arc::new(program));
         let mut cluster = Self {
             graph: ExecutionGraph::new(job, graph, now_ms()),
-            executor: TaskExecutor::new(Arc::new(program), environment.clone(), here, output, events),
+            coordination: Coordination::new(job, Arc::clone(&program)),
+            executor: TaskExecutor::new(program, environment.clone(), here, output, events),
             outcome: None,
             interrupted: false,
         };
@@ -98,7 +102,7 @@ impl LocalCluster {
 
     async fn serve(
         &mut self,
-        mut task_events: mpsc::Receiver<TaskEvent>,
+        mut task_events: mpsc::Receiver<ExecutorEvent>,
         interrupts: &mut Option<Interrupts>,
     ) -> JobOutcome {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
@@ -107,12 +111,26 @@ impl LocalCluster {
                 return outcome;
             }
             tokio::select! {
-                Some(event) = task_events.recv() => self.task_changed(event),
+                Some(event) = task_events.recv() => match event {
+                    ExecutorEvent::Task(event) => self.task_changed(event),
+                    ExecutorEvent::Operator(event) => {
+                        let event = self.coordination.event(event);
+                        self.handle_if_any(event);
+                    }
+                },
+                said = self.coordination.next() => {
+                    let events = self.coordination.said(said, &mut self.executor);
+                    events.into_iter().for_each(|event| self.handle(event));
+                }
                 () = interrupted(interrupts) => self.interrupt(),
                 _ = tick.tick() => {
                     if let Some(task) = self.executor.stuck_task(Instant::now(), CANCELLATION_TIMEOUT) {
                         let seconds = CANCELLATION_TIMEOUT.as_secs();
                         end_at_once(&format!("task {task} did not react to its cancellation for {seconds} s"));
+                    }
+                    if self.coordination.is_stuck(Instant::now(), CANCELLATION_TIMEOUT) {
+                        let seconds = CANCELLATION_TIMEOUT.as_secs();
+                        end_at_once(&format!("a coordinator did not end when it was asked to, for {seconds} s"));
                     }
                 }
             }
@@ -128,22 +146,23 @@ impl LocalCluster {
         self.handle(Event::Cancel);
     }
 
-    fn task_changed(
-        &mut self,
-        TaskEvent {
+    fn task_changed(&mut self, event: TaskEvent) {
+        let TaskEvent {
             attempt,
             state,
             failure,
-        }: TaskEvent,
-    ) {
-        if state.is_terminal() {
-            self.executor.ended(attempt);
-        }
+        } = self.executor.observe(event);
         self.handle(Event::TaskStateChanged {
             attempt,
             state,
             failure,
         });
+    }
+
+    fn handle_if_any(&mut self, event: Option<Event>) {
+        if let Some(event) = event {
+            self.handle(event);
+        }
     }
 
     fn handle(&mut self, event: Event) {
@@ -153,10 +172,25 @@ impl LocalCluster {
                     for failed in self.executor.deploy(&placement, &tasks) {
                         self.task_changed(failed);
                     }
+                    let failed = self.coordination.tasks_are_there();
+                    self.handle_if_any(failed);
                 }
                 Action::CancelTasks { tasks, .. } => self.executor.cancel(&tasks),
                 Action::JobTerminated(outcome) => self.outcome = Some(outcome),
-                Action::ExecutionChanged { attempt, from, to, .. } => tracing::debug!(%attempt, %from, %to, "task"),
+                Action::ExecutionChanged { attempt, from, to, .. } => {
+                    tracing::debug!(%attempt, %from, %to, "task");
+                    let failed = self.coordination.task_changed(attempt, to);
+                    self.handle_if_any(failed);
+                }
+                Action::StartCoordinator => {
+                    let failed = self.coordination.start();
+                    failed.into_iter().for_each(|event| self.handle(event));
+                }
+                Action::FinishCoordinator => {
+                    let failed = self.coordination.finish();
+                    self.handle_if_any(failed);
+                }
+                Action::StopCoordinator => self.coordination.stop(Instant::now()),
                 Action::JobStatusChanged { from, to } => tracing::debug!(%from, %to, "job"),
                 Action::DeclareRequirements { .. } | Action::FreeSlots(_) => {}
             }

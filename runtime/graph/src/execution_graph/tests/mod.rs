@@ -1,5 +1,6 @@
 //! Races, written down one by one; and at random.
 
+mod coordination;
 mod random;
 mod scenarios;
 
@@ -36,9 +37,19 @@ fn failure(kind: TaskFailureKind) -> TaskFailure {
 
 impl Run {
     fn new(graph: &StreamGraph) -> Self {
-        let graph = Arc::new(JobGraph::from_stream_graph(graph).unwrap());
+        Self::of(JobGraph::from_stream_graph(graph).unwrap())
+    }
+
+    /// With a coordinator for the operator of this node.
+    fn coordinated(graph: &StreamGraph, node: u32) -> Self {
+        let mut graph = JobGraph::from_stream_graph(graph).unwrap();
+        graph.set_coordinated(|other| other == node);
+        Self::of(graph)
+    }
+
+    fn of(graph: JobGraph) -> Self {
         Self {
-            graph: ExecutionGraph::new(JobId::from_bytes([7; 16]), graph, 0),
+            graph: ExecutionGraph::new(JobId::from_bytes([7; 16]), Arc::new(graph), 0),
             now_ms: 0,
             offered: 0,
         }
@@ -103,6 +114,11 @@ impl Run {
         })
     }
 
+    fn fail_coordinator(&mut self, kind: TaskFailureKind) -> Vec<ExecutionGraphAction> {
+        let (host, failure) = ("jm".to_owned(), failure(kind));
+        self.handle(ExecutionGraphEvent::CoordinatorFailed { host, failure })
+    }
+
     fn lose_task_manager(&mut self, number: u8) -> Vec<ExecutionGraphAction> {
         let (task_manager, host, reason) = (
             task_manager(number),
@@ -138,6 +154,9 @@ fn brief(actions: &[ExecutionGraphAction]) -> Vec<String> {
     let number = |task_manager: &TaskManagerId| task_manager.as_bytes()[0];
     let line = |action: &ExecutionGraphAction| match action {
         ExecutionGraphAction::DeclareRequirements { slots } => Some(format!("declare {slots}")),
+        ExecutionGraphAction::StartCoordinator => Some("start coordinator".to_owned()),
+        ExecutionGraphAction::FinishCoordinator => Some("finish coordinator".to_owned()),
+        ExecutionGraphAction::StopCoordinator => Some("stop coordinator".to_owned()),
         ExecutionGraphAction::Deploy {
             task_manager,
             tasks: deployed,

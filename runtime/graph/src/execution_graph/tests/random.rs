@@ -29,6 +29,11 @@ enum Incident {
         kind: TaskFailureKind,
     },
     SlotsUnavailable,
+    CoordinatorReady,
+    CoordinatorFailed {
+        kind: TaskFailureKind,
+    },
+    CoordinatorEnded,
     Cancel,
 }
 
@@ -66,6 +71,9 @@ fn any_incident() -> impl Strategy<Value = Incident> {
         1 => (0..3u8).prop_map(|host| Incident::LoseTaskManager { host }),
         1 => (0..3u8, kinds()).prop_map(|(host, kind)| Incident::LoseWorker { host, kind }),
         1 => Just(Incident::SlotsUnavailable),
+        4 => Just(Incident::CoordinatorReady),
+        1 => kinds().prop_map(|kind| Incident::CoordinatorFailed { kind }),
+        1 => Just(Incident::CoordinatorEnded),
         1 => Just(Incident::Cancel),
     ]
 }
@@ -82,17 +90,35 @@ struct World {
     deployed: BTreeSet<(u32, u32)>,
     status: JobStatus,
     declared: u32,
+    coordinator: Process,
     outcomes: Vec<JobOutcome>,
 }
 
+/// The coordinator's process.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Process {
+    /// The job has no coordinator.
+    Absent,
+    Unborn,
+    Starting,
+    Ready,
+    Asked,
+    Gone,
+}
+
 impl World {
-    fn new() -> Self {
+    fn new(coordinated: bool) -> Self {
         let graph = stream_graph(
             &[("a", Source, 2), ("b", Operator, 3), ("c", Sink, 1)],
             &[(0, 1, None), (1, 2, None)],
         );
         Self {
-            run: Run::new(&graph),
+            run: if coordinated {
+                Run::coordinated(&graph, 1)
+            } else {
+                Run::new(&graph)
+            },
+            coordinator: if coordinated { Process::Unborn } else { Process::Absent },
             lives: [0; 3],
             slots: BTreeMap::new(),
             freed: BTreeSet::new(),
@@ -108,7 +134,21 @@ impl World {
         host + 3 * self.lives[host as usize]
     }
 
+    /// What a coordinator says that is not there is not heard.
+    fn is_possible(&self, incident: &Incident) -> bool {
+        match incident {
+            Incident::CoordinatorReady => self.coordinator == Process::Starting,
+            Incident::CoordinatorFailed { .. } | Incident::CoordinatorEnded => {
+                matches!(self.coordinator, Process::Starting | Process::Ready | Process::Asked)
+            }
+            _ => true,
+        }
+    }
+
     fn happen(&mut self, incident: &Incident) {
+        if !self.is_possible(incident) {
+            return;
+        }
         let lost = match *incident {
             Incident::LoseTaskManager { host } | Incident::LoseWorker { host, .. } => Some(self.present(host)),
             _ => None,
@@ -137,6 +177,15 @@ impl World {
         match *incident {
             Incident::Start => self.run.handle(ExecutionGraphEvent::Start),
             Incident::Cancel => self.run.handle(ExecutionGraphEvent::Cancel),
+            Incident::CoordinatorReady => {
+                self.coordinator = Process::Ready;
+                self.run.handle(ExecutionGraphEvent::CoordinatorReady)
+            }
+            Incident::CoordinatorFailed { kind } => self.run.fail_coordinator(kind),
+            Incident::CoordinatorEnded => {
+                self.coordinator = Process::Gone;
+                self.run.handle(ExecutionGraphEvent::CoordinatorEnded)
+            }
             Incident::SlotsUnavailable => self.run.handle(ExecutionGraphEvent::SlotsUnavailable {
                 message: "none".to_owned(),
             }),
@@ -190,12 +239,19 @@ impl World {
                 return;
             }
             ExecutionGraphAction::DeclareRequirements { slots } => self.declared = slots,
+            ExecutionGraphAction::StartCoordinator => {
+                assert_eq!(self.coordinator, Process::Unborn);
+                self.coordinator = Process::Starting;
+            }
+            ExecutionGraphAction::FinishCoordinator => self.coordinator_asked(true),
+            ExecutionGraphAction::StopCoordinator => self.coordinator_asked(false),
             ExecutionGraphAction::Deploy {
                 placement,
                 tasks,
                 task_manager,
             } => {
                 assert_eq!(self.slots.len(), 3, "all slots are there and no more");
+                assert!(matches!(self.coordinator, Process::Absent | Process::Ready));
                 for task in tasks {
                     let worker = placement.worker(task.vertex, task.subtask).unwrap();
                     assert_eq!(worker.task_manager, task_manager);
@@ -232,6 +288,16 @@ impl World {
         assert!(!is_over, "the job had ended");
     }
 
+    fn coordinator_asked(&mut self, to_finish: bool) {
+        match self.coordinator {
+            Process::Ready => {}
+            Process::Starting | Process::Asked => assert!(!to_finish),
+            other => panic!("asked when {other:?}"),
+        }
+        assert!(!to_finish || self.states.values().all(|state| *state == ExecutionState::Finished));
+        self.coordinator = Process::Asked;
+    }
+
     /// What the graph shows is what its actions said.
     fn compare(&self) {
         let graph = &self.run.graph;
@@ -255,7 +321,8 @@ impl World {
             .iter()
             .flatten()
             .all(|execution| execution.state.is_terminal());
-        assert_eq!(graph.status().is_globally_terminal(), all_ended);
+        let is_gone = matches!(self.coordinator, Process::Absent | Process::Unborn | Process::Gone);
+        assert_eq!(graph.status().is_globally_terminal(), all_ended && is_gone);
     }
 
     /// Lets the job come to its end: cancels it, and its tasks obey.
@@ -271,6 +338,8 @@ impl World {
                 kind,
             });
         }
+        assert!(self.coordinator != Process::Ready && self.coordinator != Process::Starting);
+        self.happen(&Incident::CoordinatorEnded);
         assert!(self.status.is_globally_terminal());
         assert_eq!(self.outcomes.len(), 1);
         assert_eq!(self.run.graph.outcome().as_ref(), self.outcomes.first());
@@ -284,16 +353,23 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
 
     #[test]
-    fn promises_are_kept_whatever_happens(incidents in prop::collection::vec(any_incident(), 0..80)) {
-        let mut world = World::new();
+    fn promises_are_kept_whatever_happens(
+        coordinated: bool,
+        incidents in prop::collection::vec(any_incident(), 0..80),
+    ) {
+        let mut world = World::new(coordinated);
         incidents.iter().for_each(|incident| world.happen(incident));
         world.end();
     }
 
     #[test]
-    fn promises_are_kept_from_the_start_on(incidents in prop::collection::vec(any_incident(), 0..80)) {
-        let mut world = World::new();
+    fn promises_are_kept_from_the_start_on(
+        coordinated: bool,
+        incidents in prop::collection::vec(any_incident(), 0..80),
+    ) {
+        let mut world = World::new(coordinated);
         world.happen(&Incident::Start);
+        world.happen(&Incident::CoordinatorReady);
         (0..3).for_each(|host| world.happen(&Incident::Offer { host, count: 1 }));
         incidents.iter().for_each(|incident| world.happen(incident));
         world.end();

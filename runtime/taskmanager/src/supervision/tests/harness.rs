@@ -9,12 +9,13 @@ use std::{
 use flink_graph::{
     AllocationId, ClusterId, ExecutionAttemptId, ExecutionState, JobGraph, JobId, Placement, WorkerExit,
 };
+use flink_process::{Death, StopSignal, life::LifeLimits};
 use flink_rpc::{
     ClusterCa, Identity, Role,
     messages::{BlobDigest, FromTaskManager, FromWorker, JobSpec, SlotRequest, ToTaskManager, ToWorker},
 };
 
-use super::super::{Action, Death, Event, Limits, StopSignal, TaskManagerState, WorkerId};
+use super::super::{Action, Event, Limits, TaskManagerState, WorkerId};
 
 pub(super) fn limits(slots: u32) -> Limits {
     Limits {
@@ -22,9 +23,11 @@ pub(super) fn limits(slots: u32) -> Limits {
         host: "h1".to_owned(),
         registration_timeout: Duration::from_secs(40),
         death_timeout: Duration::from_secs(30),
-        ready_timeout: Duration::from_secs(30),
-        shutdown_patience: Duration::from_secs(1),
-        stop_grace: Duration::from_secs(10),
+        workers: LifeLimits {
+            ready_timeout: Duration::from_secs(30),
+            shutdown_patience: Duration::from_secs(1),
+            stop_grace: Duration::from_secs(10),
+        },
     }
 }
 
@@ -227,6 +230,8 @@ fn describe(action: &Action) -> String {
                 ToWorker::Deploy { .. } => "Deploy",
                 ToWorker::CancelTasks(_) => "CancelTasks",
                 ToWorker::Shutdown => "Shutdown",
+                ToWorker::OperatorEvent(_) => "OperatorEvent",
+                ToWorker::EventsHandled(_) => "EventsHandled",
             }
         ),
         Action::Signal {
@@ -275,5 +280,13 @@ fn describe_report(report: &FromTaskManager) -> String {
         }
         FromTaskManager::Metrics { job, .. } => format!("metrics of job {}", job.as_bytes()[0]),
         FromTaskManager::Leaving { reason } => format!("leaving ({reason})"),
+        FromTaskManager::OperatorEvent(event) => {
+            format!(
+                "event of job {}, operator {}",
+                event.attempt.job.as_bytes()[0],
+                event.operator
+            )
+        }
+        FromTaskManager::EventsArrived { job, messages } => format!("{messages} arrived of job {}", job.as_bytes()[0]),
     }
 }

@@ -6,7 +6,7 @@ mod random;
 use std::time::Duration;
 
 use flink_graph::{ExecutionState, TaskFailure, TaskFailureKind, WorkerExit};
-use flink_rpc::messages::{Fault, FromWorker, ToTaskManager};
+use flink_rpc::messages::{EventsHandled, Fault, FromWorker, OperatorEvent, ToTaskManager};
 
 use super::{Event, Outcome};
 use harness::{Bench, allocation, attempt, death, job};
@@ -230,6 +230,42 @@ fn tasks_are_relayed_both_ways() {
             format!("{} is Canceled", attempt(2, 7))
         ]
     );
+}
+
+#[test]
+fn what_coordinators_and_tasks_say_is_relayed_both_ways() {
+    let mut bench = Bench::joined(2);
+    bench.start(1, &[1], 1);
+    let event = |job, subtask| OperatorEvent {
+        attempt: attempt(job, subtask),
+        operator: 3,
+        payload: Vec::new().try_into().unwrap(),
+    };
+    let handled = EventsHandled {
+        attempt: attempt(1, 0),
+        operator: 3,
+        events: 1,
+    };
+    assert_eq!(
+        bench.order(ToTaskManager::OperatorEvent(event(1, 0))),
+        ["tell 1 OperatorEvent"]
+    );
+    assert_eq!(
+        bench.order(ToTaskManager::EventsHandled(handled)),
+        ["tell 1 EventsHandled"]
+    );
+    assert_eq!(bench.told(1, FromWorker::EventsArrived(2)), ["2 arrived of job 1"]);
+    assert_eq!(
+        bench.told(1, FromWorker::OperatorEvent(event(1, 0))),
+        ["event of job 1, operator 3"]
+    );
+    assert_eq!(
+        bench.order(ToTaskManager::OperatorEvent(event(2, 0))),
+        [""; 0],
+        "there is no worker"
+    );
+    // It speaks for another job.
+    assert_eq!(bench.told(1, FromWorker::OperatorEvent(event(2, 0))), ["SIGKILL 1"]);
 }
 
 #[test]

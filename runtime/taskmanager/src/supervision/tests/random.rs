@@ -6,11 +6,12 @@ use std::{
 };
 
 use flink_graph::{AllocationId, JobId, WorkerExit};
+use flink_process::StopSignal;
 use flink_rpc::messages::{FromTaskManager, FromWorker, ToTaskManager, ToWorker};
 use proptest::prelude::*;
 
 use super::{
-    super::{Action, Event, StopSignal, TaskManagerState, WorkerId},
+    super::{Action, Event, TaskManagerState, WorkerId},
     harness::{allocation, artifact, death, limits, slot_request},
 };
 
