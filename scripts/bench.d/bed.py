@@ -36,6 +36,22 @@ def addresses():
     return {row["name"]: row["address"] for row in map(json.loads, testbed("hosts", "--json").splitlines())}
 
 
+def cores():
+    """The share of this machine's cores that each host gets, as `taskset` takes it: real hosts do not take turns on a core."""
+    usable, names = sorted(os.sched_getaffinity(0)), hosts()
+    if len(usable) < len(names):
+        return {name: ",".join(map(str, usable)) for name in names}
+    return {name: ",".join(map(str, usable[number::len(names)])) for number, name in enumerate(names)}
+
+
+def bind_to_cores():
+    """Every host to its own: what its sshd starts from now on runs there."""
+    for name, share in cores().items():
+        for it in processes(name):
+            if it["name"] == "sshd":
+                testbed("exec", name, "--", "taskset", "-cp", share, str(it["pid"]))
+
+
 def processes(host):
     return [json.loads(line) for line in testbed("ps", host, "--json").splitlines()]
 

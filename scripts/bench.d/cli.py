@@ -21,8 +21,9 @@ Measures flinkctl on hosts of the test bed, beside a yardstick in the same run: 
   scripts/bench wordcount --mib 200    words per second, in one process and over hosts
   scripts/bench nexmark --runs 3       queries on generated events, in one process: beside Renoir
 
-All hosts share the cores of this machine, so absolute figures say little: look at the ratios. Yardstick and subject take
-turns, round by round; a ratio is the median of the rounds' ratios. Run it alone: the load average is printed for that.
+All hosts share the cores of this machine (in `exchange` each host has its own), so absolute figures say little: look at the
+ratios. Yardstick and subject take turns, round by round; a ratio is the median of the rounds' ratios. Run it alone: the load
+average is printed for that.
 Nothing here passes or fails: a missed target is printed, and the exit code is 0.
 
   TESTBED_BIN  a directory with release binaries (and examples/) to measure; nothing is built then

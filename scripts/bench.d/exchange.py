@@ -48,6 +48,7 @@ def beds(options):
 
 def measure(options):
     rounds = []
+    bed.bind_to_cores()
     with bed.session("-D", f"taskmanager.mtu={options.mtu}"):
         run_job(JOBS[0], 103, 1)  # Brings up the TaskManagers.
         for number in range(options.runs):
@@ -80,13 +81,13 @@ def run_job(job, size, seconds):
 
 def run_bare(options):
     """One run of each case of transport_bench, by name."""
-    where = bed.addresses()
+    where, cores = bed.addresses(), bed.cores()
     # It starts its two sides from its own file, which all hosts must see.
     program = shutil.copy(bed.example("transport_bench"), os.environ["TESTBED_SHARED"])
     command = [program, "run", "--json", "--runs", "1", "--seconds", str(options.seconds),
                "--mtu", str(options.mtu)]
     for role, host in (("sender", "h1"), ("receiver", "h2")):
-        command += [f"--{role}", where[host], f"--{role}-via", f"{os.environ['TESTBED']} exec {host} --"]
+        command += [f"--{role}", where[host], f"--{role}-via", f"{os.environ['TESTBED']} exec {host} -- taskset -c {cores[host]}"]
     if options.jobs_only:
         command += ["--only", TLS]
     _, done = bed.timed(command)

@@ -9,7 +9,11 @@ use std::{collections::HashMap, future::Future, path::Path, pin::Pin, sync::Arc,
 use flink_graph::TaskManagerId;
 use flink_jobmanager::{HostCapacity, ProviderEvent, ProviderEvents, ResourceProvider, StartTaskManager};
 use flink_rpc::messages::{Fault, HostFault, PROTOCOL_VERSION, ProvisioningStage, TaskManagerStartup};
-use tokio::{sync::watch, task::JoinSet, time::timeout};
+use tokio::{
+    sync::watch,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
 
 use super::{JobManagerStartup, Layout, jobmanager, tmp};
 use crate::{
@@ -19,7 +23,7 @@ use crate::{
     },
     config::{Cluster, Host},
     control::call_text,
-    hosts::Hosts,
+    hosts::{HostLink, Hosts},
     process::ProcessIdentity,
 };
 
@@ -32,6 +36,10 @@ const REMOVE_LIMIT: Duration = Duration::from_secs(8);
 /// Longest that the host of a TaskManager to be stopped may take to accept a connection and begin to speak SSH. It did
 /// before, so it is a matter of milliseconds; a host that is down would otherwise hold up the end of its cluster for `connect_timeout`.
 const STOP_CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
+
+/// Longest that a launch which is no longer wanted may take to say that its process is ready. A TaskManager says so when it
+/// has registered; from then on it may have workers, and its end must be an orderly one.
+const READY_LAG: Duration = Duration::from_secs(2);
 
 /// Starts TaskManagers on the hosts of an inventory.
 pub(super) struct HostProvider {
@@ -54,14 +62,8 @@ struct Started {
     tmp_name: String,
     /// Set to true to give the start up.
     cancel: watch::Sender<bool>,
-    /// The start's result: `None` while it goes on.
-    result: watch::Receiver<Option<Outcome>>,
-}
-
-#[derive(Clone)]
-enum Outcome {
-    Running(ProcessIdentity),
-    Failed,
+    /// The process: `None` while the start goes on, and for ever when it has come to nothing.
+    running: watch::Receiver<Option<ProcessIdentity>>,
 }
 
 impl HostProvider {
@@ -97,14 +99,14 @@ impl ResourceProvider for HostProvider {
 
     fn start(&mut self, request: StartTaskManager) {
         self.reap();
-        let (cancel, mut cancelled) = watch::channel(false);
-        let (result, wait) = watch::channel(None);
+        let (cancel, cancelled) = watch::channel(false);
+        let (told, running) = watch::channel(None);
         let tmp_name = tmp::fresh_name(&Layout::of(&self.shared.cluster.name).tag(&self.shared.session));
         let started = Started {
             host: request.host.clone(),
             tmp_name: tmp_name.clone(),
             cancel,
-            result: wait,
+            running,
         };
         // A host has one TaskManager at a time: one that ended by itself, and so was never stopped, is of the past.
         self.started.retain(|_, earlier| earlier.host != request.host);
@@ -112,22 +114,11 @@ impl ResourceProvider for HostProvider {
         let shared = self.shared.clone();
         self.tasks.spawn(async move {
             let id = request.id;
-            let outcome = tokio::select! {
-                outcome = shared.start(request, tmp_name) => outcome,
-                // Dropping the start undoes it: an unfinished launch is cancelled with its channel.
-                _ = cancelled.wait_for(|cancelled| *cancelled) => {
-                    result.send_replace(Some(Outcome::Failed));
-                    return;
-                }
-            };
-            match outcome {
-                Ok(identity) => {
-                    result.send_replace(Some(Outcome::Running(identity)));
-                }
-                Err(fault) => {
-                    result.send_replace(Some(Outcome::Failed));
-                    shared.tell(ProviderEvent::Failed { id, fault }).await;
-                }
+            let started = shared.start(request, tmp_name, cancelled, &told).await;
+            // Who stops it waits for word of it no longer.
+            drop(told);
+            if let Err(fault) = started {
+                shared.tell(ProviderEvent::Failed { id, fault }).await;
             }
         });
     }
@@ -166,7 +157,14 @@ impl Shared {
         let _ended = self.events.send(event).await;
     }
 
-    async fn start(&self, request: StartTaskManager, tmp_name: String) -> Result<ProcessIdentity, HostFault> {
+    /// Starts a TaskManager, unless `cancelled` comes first; tells `running` of the process as soon as it is known.
+    async fn start(
+        &self,
+        request: StartTaskManager,
+        tmp_name: String,
+        mut cancelled: watch::Receiver<bool>,
+        running: &watch::Sender<Option<ProcessIdentity>>,
+    ) -> Result<(), HostFault> {
         let host = self.cluster.host(&request.host).ok_or_else(|| {
             fault(
                 &request.host,
@@ -174,7 +172,23 @@ impl Shared {
                 "the host is not in the inventory".to_owned(),
             )
         })?;
-        let id = request.id;
+        let link = tokio::select! {
+            link = self.connect(host, request.id) => link?,
+            _ = cancelled.wait_for(|cancelled| *cancelled) => return Ok(()),
+        };
+        let launched = tokio::select! {
+            launched = self.launch(host, &link.agent, request, tmp_name) => launched,
+            // Dropping the launch undoes it: it is cancelled with its channel.
+            () = overdue(cancelled) => return Ok(()),
+        };
+        if let Ok(identity) = &launched {
+            running.send_replace(Some(identity.clone()));
+        }
+        link.close().await;
+        launched.map(drop)
+    }
+
+    async fn connect(&self, host: &Host, id: TaskManagerId) -> Result<HostLink, HostFault> {
         self.tell(ProviderEvent::Progress {
             id,
             stage: ProvisioningStage::Connecting,
@@ -196,9 +210,7 @@ impl Shared {
             stage: ProvisioningStage::Starting,
         })
         .await;
-        let result = self.launch(host, &link.agent, request, tmp_name).await;
-        link.close().await;
-        result
+        Ok(link)
     }
 
     async fn launch(
@@ -281,11 +293,11 @@ impl Shared {
 
     async fn stop(&self, mut started: Started) -> Result<(), HostFault> {
         started.cancel.send_replace(true);
-        let outcome = match started.result.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone(),
-            Err(_start_is_gone) => None,
+        let running = match started.running.wait_for(Option::is_some).await {
+            Ok(running) => running.clone(),
+            Err(_start_is_over) => None,
         };
-        let Some(Outcome::Running(identity)) = outcome else {
+        let Some(identity) = running else {
             return Ok(());
         };
         let Some(host) = self.cluster.host(&started.host) else {
@@ -334,6 +346,13 @@ impl Shared {
             |removed| removed.map_err(failed),
         )
     }
+}
+
+/// [`READY_LAG`] after the start was cancelled.
+async fn overdue(mut cancelled: watch::Receiver<bool>) {
+    // Without a sender nobody will cancel it, for it was forgotten: its host has another one.
+    let _forgotten = cancelled.wait_for(|cancelled| *cancelled).await.map(drop);
+    sleep(READY_LAG).await;
 }
 
 /// A failed call to the agent on a host.

@@ -18,8 +18,9 @@ pub struct NetworkConfig {
     /// Bytes that a channel may have on the way or waiting at its consumer: the credit of a QUIC stream. Default 256 KiB.
     /// Worst-case memory of a worker is this times its inbound channels; choose 64 KiB for more than 1,000 of them.
     pub stream_window: u32,
-    /// Bytes that one connection may have in flight while the path's round-trip time is short. Default 512 KiB. Bounds the
-    /// queue before a small message (checkpoint barriers) on a loss-free path; long paths get more by themselves.
+    /// Bytes that one connection may have in flight while the path's round-trip time is short. Default 256 KiB. Bounds the
+    /// queue before a small message (checkpoint barriers) on a loss-free path; long paths get more by themselves. With a core per
+    /// side and MTU 9000, 512 KiB moved 10 to 15 % more bulk, and messages beside it took two to five times as long.
     pub in_flight_cap: u64,
     /// A silent peer is lost after this time; keep-alives go out every second, or three per timeout if that is more.
     /// Default 10 s.
@@ -38,7 +39,7 @@ impl NetworkConfig {
             ports: 0..=0,
             udp_payload: 1452,
             stream_window: 256 << 10,
-            in_flight_cap: 512 << 10,
+            in_flight_cap: 256 << 10,
             idle_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(10),
             linger: Duration::from_secs(10),
