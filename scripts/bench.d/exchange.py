@@ -35,10 +35,9 @@ TARGETS = {
     "records_cpu": ("<=", {9000: (2.27, 1.90), 1500: (3.61, 2.71)}),
     "streams": (">=", {9000: (0.9, 1.0), 1500: (0.9, 1.0)}),
     "stalled": (">=", {9000: (0.85, 0.95), 1500: (0.85, 0.95)}),
-    # Milliseconds; the ambitious target (half of a multiplexed TCP connection's) was measured elsewhere as 0.68 ms.
-    "latency": ("<=", {9000: (1.0, 0.68), 1500: (1.0, 0.68)}),
-    # The same for a machine of any speed: one TCP+TLS connection that multiplexes the same traffic, in the same run.
-    "latency_ratio": ("<=", {9000: (1.0, 0.5), 1500: (1.0, 0.5)}),
+    # Milliseconds. The ambitious target is half of what one TCP+TLS connection needs that multiplexes the same traffic.
+    "latency": ("<=", {9000: (1.0, None), 1500: (1.0, None)}),
+    "latency_ratio": ("<=", {9000: (None, 0.5), 1500: (None, 0.5)}),
 }
 
 
@@ -144,9 +143,10 @@ def targets(options, result):
     def row(name, kind, values):
         sign, by_mtu = TARGETS[kind]
         honest, ambitious = by_mtu[mtu]
-        middle = figures.median(values)
-        rows.append([name, figures.spread(values), f"{sign} {honest}", figures.verdict(middle, sign, honest),
-                     f"{sign} {ambitious}", figures.verdict(middle, sign, ambitious)])
+        cells = [name, figures.spread(values)]
+        for target in (honest, ambitious):
+            cells += ["", ""] if target is None else [f"{sign} {target}", figures.verdict(figures.median(values), sign, target)]
+        rows.append(cells)
 
     def bare(case, key):
         return figures.column(rounds, "bare", case, key)
