@@ -73,7 +73,7 @@ impl JobRow {
 
 impl Item for JobRow {
     const KIND: &'static str = "Job";
-    const PLURAL: &'static str = "jobs";
+    const PLURAL: &'static str = "running jobs";
     const CREATE: &'static str = "flinkctl job run JOB";
     const COLUMNS: &'static [Column] = &[
         Column::new("id"),
