@@ -7,7 +7,7 @@ use std::sync::Arc;
 use flink_rpc::{FrameError, FrameReader, FrameWriter};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
-use tokio::task::{AbortHandle, JoinSet, spawn_blocking};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet, spawn_blocking};
 use tokio::time::timeout;
 
 use super::locks::Locks;
@@ -80,11 +80,7 @@ pub(super) async fn serve(
                 Ok(Ok(None)) | Err(_) => return Ok(()),
                 Ok(Err(error)) => return Err(error),
             },
-            Some(ended) = calls.tasks.join_next(), if !calls.tasks.is_empty() => {
-                if let Ok(id) = ended {
-                    calls.running.remove(&id);
-                }
-            }
+            Some(ended) = calls.tasks.join_next_with_id(), if !calls.tasks.is_empty() => calls.ended(ended).await,
             written = &mut writing => return written.unwrap_or(Err(FrameError::Closed)),
         }
     }
@@ -108,6 +104,23 @@ struct Calls {
 }
 
 impl Calls {
+    /// A call's task has ended. One that panicked has not answered.
+    async fn ended(&mut self, ended: Result<(Id, u32), JoinError>) {
+        let error = match ended {
+            Ok((_, id)) => {
+                self.running.remove(&id);
+                return;
+            }
+            Err(error) => error,
+        };
+        let panicked = self.running.iter().find(|(_, call)| call.task.id() == error.id());
+        if let Some(id) = panicked.map(|(id, _)| *id) {
+            self.running.remove(&id);
+            let answer = Err(AgentError::Internal(error.to_string()));
+            let _closed = self.outgoing.send(Downstream::Reply(id, answer)).await;
+        }
+    }
+
     async fn take(&mut self, message: Upstream) {
         match message {
             Upstream::Call(id, request) => self.start(id, request).await,

@@ -1,6 +1,6 @@
 //! Where things are below a host's base directory. Paths are relative to it, with `/` between their parts.
 
-use std::path::Path;
+use std::{fmt::Display, path::Path};
 
 use crate::agent::remove_empty_parents;
 
@@ -31,9 +31,10 @@ impl Layout {
         format!("{}/{session}", self.sessions())
     }
 
-    /// The directory of a session's TaskManager on one host.
-    pub(crate) fn task_manager(&self, session: &str, host: &str) -> String {
-        format!("{}/tm-{host}", self.session(session))
+    /// The directory of a session's TaskManager on one host. `which` tells it from the one before it, which may still be
+    /// cleaning up.
+    pub(crate) fn task_manager(&self, session: &str, host: &str, which: impl Display) -> String {
+        format!("{}/tm-{host}-{which}", self.session(session))
     }
 
     /// Records of detached jobs whose cluster is gone.

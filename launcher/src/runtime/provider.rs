@@ -129,7 +129,7 @@ impl ResourceProvider for HostProvider {
         let shared = self.shared.clone();
         self.tasks.spawn(async move {
             let left_behind = match started {
-                Some(started) => shared.stop(started).await.err(),
+                Some(started) => shared.stop(task_manager, started).await.err(),
                 None => None,
             };
             shared
@@ -221,7 +221,7 @@ impl Shared {
         tmp_name: String,
     ) -> Result<ProcessIdentity, HostFault> {
         let layout = Layout::of(&self.cluster.name);
-        let work_dir = layout.task_manager(&self.session, &host.name);
+        let work_dir = layout.task_manager(&self.session, &host.name, request.id);
         let startup = self
             .startup(host, Path::new(&agent.hello().base), &work_dir, &tmp_name, request)
             .await?;
@@ -291,7 +291,7 @@ impl Shared {
         })
     }
 
-    async fn stop(&self, mut started: Started) -> Result<(), HostFault> {
+    async fn stop(&self, id: TaskManagerId, mut started: Started) -> Result<(), HostFault> {
         started.cancel.send_replace(true);
         let running = match started.running.wait_for(Option::is_some).await {
             Ok(running) => running.clone(),
@@ -311,7 +311,7 @@ impl Shared {
                 .connect(host, |_, _| ())
                 .await
                 .map_err(|error| error.into_fault(&host.name))?;
-            let result = self.end(host, &link.agent, &started.tmp_name, identity).await;
+            let result = self.end(id, host, &link.agent, &started.tmp_name, identity).await;
             link.close().await;
             result
         })
@@ -322,12 +322,13 @@ impl Shared {
     /// Ends a TaskManager, and removes what it did not remove itself.
     async fn end(
         &self,
+        id: TaskManagerId,
         host: &Host,
         agent: &AgentClient,
         tmp_name: &str,
         identity: ProcessIdentity,
     ) -> Result<(), HostFault> {
-        let work_dir = Layout::of(&self.cluster.name).task_manager(&self.session, &host.name);
+        let work_dir = Layout::of(&self.cluster.name).task_manager(&self.session, &host.name, id);
         let ending = async {
             agent.stop(identity, self.cluster.supervise.stop_grace).await?;
             agent.remove_tree(&work_dir).await

@@ -184,8 +184,10 @@ impl TaskManager {
 
     /// What happens next. Cancel safe.
     async fn next_input(&mut self) -> Input {
-        // Once the end is decided nothing is added to the outbox, and only the workers' exits matter.
-        let listening = self.outbox.len() < OUTBOX || self.state.is_closing();
+        // Once the end is decided nothing is added to the outbox, and only the workers' exits matter. A link whose connection is
+        // lost takes nothing from it: word of that must get through.
+        let lost = self.connection.as_ref().is_none_or(|it| it.close_reason().is_some());
+        let listening = self.outbox.len() < OUTBOX || self.state.is_closing() || lost;
         let deadline = self.state.deadline();
         tokio::select! {
             () = sleep_until(deadline.unwrap_or_else(Instant::now).into()), if deadline.is_some() => {
@@ -197,6 +199,7 @@ impl TaskManager {
                 }
                 Input::Nothing
             }
+            () = closed(self.connection.as_ref()), if !listening => Input::Nothing,
             Some(event) = self.events.1.recv(), if listening => Input::Event(event),
             news = self.link.news.recv(), if listening => match news {
                 Some(LinkNews::Event(event)) => Input::Event(event),
@@ -401,36 +404,45 @@ impl TaskManager {
         }
     }
 
-    /// Delivers the last messages, then ends what is left of the tasks. The directories go with `self`.
-    async fn finish(mut self) {
-        if self.connection.is_some() {
-            let _late = timeout(FAREWELL, self.say_farewell()).await;
+    /// Delivers the last messages, ends what is left of the tasks, removes the directories, and only then takes leave: whoever
+    /// hears of that may use this host again.
+    async fn finish(self) {
+        let Self {
+            mut link,
+            outbox,
+            connection,
+            work_dir,
+            mut worker_tasks,
+            mut fetch_tasks,
+            mut removals,
+            ..
+        } = self;
+        if connection.is_some() {
+            let _late = timeout(FAREWELL, link.tell(outbox)).await;
         }
-        self.worker_tasks.shutdown().await;
-        self.fetch_tasks.shutdown().await;
-        while self.removals.join_next().await.is_some() {}
+        worker_tasks.shutdown().await;
+        fetch_tasks.shutdown().await;
+        while removals.join_next().await.is_some() {}
+        drop(work_dir);
+        if connection.is_some() {
+            let _late = timeout(FAREWELL, link.finish()).await;
+        }
     }
-
-    async fn say_farewell(&mut self) {
-        let LinkTask { commands, news, .. } = &mut self.link;
-        let sending = async {
-            for command in self.outbox.drain(..).chain([LinkCommand::Finish]) {
-                // Fails only when the link has ended.
-                let _ended = commands.send(command).await;
-            }
-        };
-        // News that nobody takes would hold the link up. There is nobody to take leave of when the connection is lost.
-        let hearing = async {
-            while let Some(news) = news.recv().await {
-                if matches!(news, LinkNews::Event(Event::Disconnected { .. })) {
-                    return;
-                }
-            }
-        };
-        tokio::select! {
-            () = async { tokio::join!(sending, std::future::pending::<()>()); } => {}
-            () = hearing => {}
+}
+/// Until the link has ended, or has lost its connection, and with it whoever one could take leave of. News that nobody takes
+/// would hold the link up.
+async fn lost(news: &mut mpsc::Receiver<LinkNews>) {
+    while let Some(news) = news.recv().await {
+        if matches!(news, LinkNews::Event(Event::Disconnected { .. })) {
+            return;
         }
+    }
+}
+
+/// Until the connection has ended.
+async fn closed(connection: Option<&Connection>) {
+    if let Some(connection) = connection {
+        connection.closed().await;
     }
 }
 
@@ -468,6 +480,27 @@ impl LinkTask {
             news,
             task: tokio::spawn(link::run(peer, queue, sender)),
         }
+    }
+
+    /// Hands the link the last commands, unless its connection is lost.
+    async fn tell(&mut self, last: impl IntoIterator<Item = LinkCommand>) {
+        let Self { commands, news, .. } = self;
+        let sending = async {
+            for command in last {
+                // Fails only when the link has ended.
+                let _ended = commands.send(command).await;
+            }
+        };
+        tokio::select! {
+            () = sending => {}
+            () = lost(news) => {}
+        }
+    }
+
+    /// Takes leave, and waits until the link has ended.
+    async fn finish(&mut self) {
+        self.tell([LinkCommand::Finish]).await;
+        lost(&mut self.news).await;
     }
 }
 

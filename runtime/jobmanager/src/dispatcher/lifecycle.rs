@@ -212,9 +212,6 @@ impl Dispatcher {
 
     /// A cluster that nobody will need again ends by itself.
     fn stop_if_useless(&mut self, now: Now) {
-        for job in self.finished.values_mut() {
-            job.attachments.lease_timed_out(now.instant);
-        }
         if let Hold::Awaited { until } = self.lifecycle.hold
             && until <= now.instant
         {

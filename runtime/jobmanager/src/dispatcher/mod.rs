@@ -216,6 +216,9 @@ impl Dispatcher {
                     .extend(job.tick(now).into_iter().map(|action| Work::Job(*id, action)));
             }
         }
+        for job in self.finished.values_mut() {
+            job.attachments.lease_timed_out(now.instant);
+        }
         self.carry_out(now);
         // A phase may have nothing to wait for.
         while self.advance(now) {

@@ -8,6 +8,7 @@ use flink_rpc::{
         TaskManagerDetails, ToTaskManager,
     },
 };
+use tokio::sync::mpsc::error::TrySendError;
 use tracing::{info, warn};
 
 use super::{ConnectionEnd, Dispatcher, EPOCH, Reply, TaskManagerLink, Work, faults};
@@ -256,9 +257,13 @@ impl Dispatcher {
         if matches!(message, ToTaskManager::Shutdown) {
             task_manager.dismissed = true;
         }
-        if task_manager.link.outgoing.try_send(message).is_err() {
-            task_manager.given_up = Some(NOT_TAKING);
-            close(&task_manager.link.connection, NOT_TAKING);
+        match task_manager.link.outgoing.try_send(message) {
+            // Word of the connection's end is on its way.
+            Ok(()) | Err(TrySendError::Closed(_)) => {}
+            Err(TrySendError::Full(_)) => {
+                task_manager.given_up = Some(NOT_TAKING);
+                close(&task_manager.link.connection, NOT_TAKING);
+            }
         }
     }
 

@@ -176,8 +176,9 @@ impl JobMaster {
 
     /// The ResourceManager has taken slots back.
     pub(crate) fn taken_back(&mut self, allocations: &[AllocationId]) {
-        self.allocations
-            .retain(|allocation, _| !allocations.contains(allocation));
+        for allocation in allocations {
+            self.allocations.remove(allocation);
+        }
     }
 
     /// The ResourceManager has no slots for the job.

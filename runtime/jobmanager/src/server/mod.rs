@@ -13,7 +13,7 @@ mod worker;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use flink_rpc::{FrameError, FrameReader, Responder, Role, close, messages::Fault, peer_certificate};
-use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream};
+use quinn::{Connection, Endpoint, Incoming, RecvStream, SendStream, VarInt};
 use rustls::pki_types::CertificateDer;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
@@ -31,6 +31,12 @@ use crate::{
 
 /// Connections at a time, handshakes included; more are refused.
 const MAX_CONNECTIONS: usize = 32_768;
+
+/// Streams that a worker may open beyond those that it has.
+const SPARE_STREAMS: usize = 64;
+
+/// Streams of one worker at a time: more subtasks that print than a TaskManager has slots for a hundred sinks.
+const MAX_WORKER_STREAMS: usize = 1 << 17;
 
 /// How long the last replies may take to be delivered when the cluster has ended.
 const FAREWELL: Duration = Duration::from_secs(5);
@@ -128,6 +134,7 @@ async fn serve(door: Arc<Door>, incoming: Incoming) {
         warn!(peer = %address, "a connection with a certificate of no use here was closed");
         return close(&connection, "this role has nothing to say here");
     };
+    let prints = matches!(kind, PeerKind::Worker(_));
     let peer = Arc::new(Peer { connection, kind });
     let mut calls = JoinSet::new();
     loop {
@@ -136,6 +143,12 @@ async fn serve(door: Arc<Door>, incoming: Incoming) {
                 Ok((send, receive)) => {
                     let call = handle(Arc::clone(&door), Arc::clone(&peer), send, receive);
                     calls.spawn(call.in_current_span());
+                    if prints {
+                        // Every subtask that prints has a stream to its end, and there must be room for the next.
+                        let streams = (calls.len() + SPARE_STREAMS).min(MAX_WORKER_STREAMS);
+                        let streams = u32::try_from(streams).unwrap_or(u32::MAX);
+                        peer.connection.set_max_concurrent_bi_streams(VarInt::from_u32(streams));
+                    }
                 }
                 Err(_) => break,
             },

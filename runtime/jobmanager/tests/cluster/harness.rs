@@ -1,7 +1,7 @@
 //! A real JobManager, and around it what it talks to: a provider, TaskManagers, workers and clients that do what a
 //! test says.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use flink_graph::{ClusterId, ExecutionAttemptId, ExecutionState, JobGraph, JobId, JobVertex, TaskManagerId, VertexId};
 use flink_jobmanager::{
@@ -510,7 +510,7 @@ impl TaskManager {
 
 /// What a worker prints.
 pub(crate) struct Collect {
-    _peer: Peer,
+    _peer: Arc<Peer>,
     writer: FrameWriter<SendStream>,
     reader: FrameReader<RecvStream>,
 }
@@ -518,9 +518,14 @@ pub(crate) struct Collect {
 impl Collect {
     pub(crate) async fn open(cluster: &Cluster, request: &SlotRequest, attempt: ExecutionAttemptId) -> Self {
         let peer = Peer::connect(&cluster.handle, &request.spec.identity).await;
+        Self::on(&Arc::new(peer), attempt).await
+    }
+
+    /// On a connection that others use, too.
+    pub(crate) async fn on(peer: &Arc<Peer>, attempt: ExecutionAttemptId) -> Self {
         let (writer, reader) = peer.open(&WorkerRequest::Collect(CollectHeader { attempt })).await;
         Self {
-            _peer: peer,
+            _peer: Arc::clone(peer),
             writer,
             reader,
         }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use crate::harness::{Client, Cluster, Collect, Replies, Setup, TaskManager, within};
+use crate::harness::{Client, Cluster, Collect, Peer, Replies, Setup, TaskManager, within};
 
 fn printed(event: &JobEvent) -> Option<Vec<u8>> {
     match event {
@@ -90,6 +90,33 @@ async fn a_client_that_does_not_read_holds_up_the_worker_and_nothing_is_lost() {
     }
     assert_eq!(bytes, CHUNKS * CHUNK);
     within(worker).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn any_number_of_subtasks_of_a_worker_may_print_at_the_same_time() {
+    const SUBTASKS: usize = 200;
+    let mut cluster = Cluster::start(Setup::default()).await;
+    let client = cluster.client().await;
+    let job = client.submit(1, true).await.unwrap();
+    let mut watch = client.watch(job, AttachMode::Lease).await;
+    let mut task_manager = cluster.task_manager(2).await;
+    let request = task_manager.take_slots().await;
+    let tasks = task_manager.run_tasks().await;
+    watch.until_tasks(ExecutionState::Running, 1).await;
+    let worker = Arc::new(Peer::connect(&cluster.handle, &request.spec.identity).await);
+    let mut printing = Vec::new();
+    for _ in 0..SUBTASKS {
+        let mut collect = Collect::on(&worker, tasks[0]).await;
+        collect.print("a line\n").await;
+        printing.push(collect);
+    }
+    for collect in printing {
+        collect.finish().await.unwrap();
+    }
+    let mut bytes = 0;
+    while bytes < SUBTASKS * "a line\n".len() {
+        bytes += watch.until(printed).await.len();
+    }
 }
 
 /// A running job with one task.

@@ -44,7 +44,9 @@ impl WatermarkValve {
             Event::Watermark(watermark) => self.watermark(channel, watermark),
             Event::WatermarkStatus(status) => self.status(channel, status),
             // Nothing older can follow any more.
-            _ => self.watermark(channel, Timestamp::MAX),
+            Event::EndOfData => self.watermark(channel, Timestamp::MAX),
+            // It does not concern event time.
+            _ => (None, None),
         };
         first.into_iter().chain(second)
     }
