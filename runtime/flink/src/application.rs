@@ -24,8 +24,9 @@ use jobs::NamedJob;
 /// A driver with its arguments.
 pub(crate) type BoundDriver = Box<dyn FnOnce(&mut ApplicationContext) -> Result<()>>;
 
-/// A function that submits an application's jobs: `Fn(&mut ApplicationContext) -> Result<()>`, or
-/// `Fn(&mut ApplicationContext, Args) -> Result<()>` with the program's own type of arguments, which implements [`clap::Parser`].
+/// A function that submits an application's jobs: `Fn(&mut ApplicationContext) -> Result<()>`, or `Fn(&mut
+/// ApplicationContext, Args) -> Result<()>` with the program's own type of arguments, which implements
+/// [`clap::Parser`].
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not drive an application",
     label = "not a driver function",
@@ -59,15 +60,15 @@ impl<F: Fn(&mut ApplicationContext) -> Result<()>> Driver<()> for F {
 
 /// A program with several jobs and a driver that submits them: what [`run`](crate::run) is for a program with one job.
 ///
-/// Each job has a name and a `build` function, to the same rules as for [`run`](crate::run); its arguments need serde only, since the
-/// driver makes them. The driver runs once, in the process that the user starts (`cargo run`, or the program that `flinkctl job run`
-/// starts beside itself), never on a worker: it may read files, look at the clock, and change things. It is blocking code on the main
-/// thread.
+/// Each job has a name and a `build` function, to the same rules as for [`run`](crate::run); its arguments need serde
+/// only, since the driver makes them. The driver runs once, in the process that the user starts (`cargo run`, or the
+/// program that `flinkctl job run` starts beside itself), never on a worker: it may read files, look at the clock, and
+/// change things. It is blocking code on the main thread.
 ///
-/// The application ends when the driver has returned and all jobs have ended. When the driver returns an error or panics, what still
-/// runs is cancelled. Exit codes of an application that runs in this process are those of [`run`](crate::run): 5 when the driver returns the
-/// failure of a job ([`JobError::Failed`], also among the causes of another error), or a job failed that it did not wait for; 6 when that job
-/// was cancelled.
+/// The application ends when the driver has returned and all jobs have ended. When the driver returns an error or
+/// panics, what still runs is cancelled. Exit codes of an application that runs in this process are those of
+/// [`run`](crate::run): 5 when the driver returns an error or panics, or a job failed that it did not wait for; 6 when
+/// the error is that a job was cancelled ([`JobError::Canceled`], also among the causes of another error).
 ///
 /// ```
 /// use std::process::ExitCode;

@@ -1,7 +1,8 @@
 //! What a driver asks of whoever runs its jobs: local clusters, or the launcher behind a socket.
 //!
-//! The driver is ordinary blocking code on the program's main thread. Whoever runs the jobs is an event loop on another one. Calls
-//! go through a bounded channel; the state of each job comes back through a channel that keeps the last value.
+//! The driver is ordinary blocking code on the program's main thread. Whoever runs the jobs is an event loop on another
+//! one. Calls go through a bounded channel; the state of each job comes back through a channel that keeps the last
+//! value.
 
 use flink_graph::{JobId, JobStatus};
 use flink_rpc::messages::{Fault, JobTermination};

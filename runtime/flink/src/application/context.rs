@@ -41,7 +41,8 @@ impl ApplicationContext {
         self.execute_async(job, args)?.wait()
     }
 
-    /// Submits a job of the application, and returns once the cluster has it. A job whose function takes no arguments gets `()`.
+    /// Submits a job of the application, and returns once the cluster has it. A job whose function takes no arguments
+    /// gets `()`.
     ///
     /// # Errors
     /// When it cannot be declared, or is not taken: see [`JobError`].

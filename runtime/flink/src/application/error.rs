@@ -3,8 +3,8 @@
 use flink_graph::JobId;
 use flink_rpc::messages::Fault;
 
-/// Why [`execute`](crate::ApplicationContext::execute) or [`execute_async`](crate::ApplicationContext::execute_async) of an
-/// application's job did not do what it was asked.
+/// Why [`execute`](crate::ApplicationContext::execute) or [`execute_async`](crate::ApplicationContext::execute_async)
+/// of an application's job did not do what it was asked.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum JobError {
@@ -34,7 +34,8 @@ pub enum JobError {
         /// The error with its causes.
         reason: String,
     },
-    /// The cluster does not take the job: it has not enough slots for it, is stopping, or the user has interrupted the program.
+    /// The cluster does not take the job: it has not enough slots for it, is stopping, or the user has interrupted the
+    /// program.
     #[error("job `{job}` was not started: {refusal}")]
     Refused {
         /// The job's name in the application.

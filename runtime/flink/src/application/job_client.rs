@@ -93,15 +93,16 @@ impl JobClient {
     /// Waits until the job has ended. It blocks the thread: not for asynchronous code.
     ///
     /// # Errors
-    /// [`JobError::Failed`] and [`JobError::Canceled`] when the job did not finish, [`JobError::ClusterLost`] when that is not known.
+    /// [`JobError::Failed`] and [`JobError::Canceled`] when the job did not finish, [`JobError::ClusterLost`] when that
+    /// is not known.
     pub fn wait(&self) -> Result<JobExecutionResult, JobError> {
         let termination = self.termination()?;
         self.0.seen.store(true, Ordering::Relaxed);
         self.result(termination)
     }
 
-    /// Waits until the job has ended, and tells what the driver does not know: that it did not finish, unless the driver has waited for
-    /// it or cancelled it.
+    /// Waits until the job has ended, and tells what the driver does not know: that it did not finish, unless the
+    /// driver has waited for it or cancelled it.
     pub(super) fn wait_unseen(&self) -> Result<(), JobError> {
         let is_known = self.0.seen.load(Ordering::Relaxed);
         let termination = self.termination()?;

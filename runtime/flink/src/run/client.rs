@@ -1,5 +1,5 @@
-//! Role `client`: declares the job for the launcher, or drives an application in its cluster. The launcher waits at the other end of
-//! the standard input.
+//! Role `client`: declares the job for the launcher, or drives an application in its cluster. The launcher waits at the
+//! other end of the standard input.
 
 mod application;
 

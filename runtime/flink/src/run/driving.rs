@@ -31,8 +31,9 @@ pub(super) struct Driving {
 pub(super) type DriverEnd = Result<(), DriverFailure>;
 
 impl Driving {
-    /// Runs the driver until it and all jobs have ended. Meanwhile what `serve` makes answers the calls, on a thread of its own,
-    /// until it is told that there are no more: calls, and then the end. Returns how the driver ended, and what became of the server.
+    /// Runs the driver until it and all jobs have ended. Meanwhile what `serve` makes answers the calls, on a thread of
+    /// its own, until it is told that there are no more: calls, and then the end. Returns how the driver ended, and
+    /// what became of the server.
     ///
     /// # Errors
     /// When the thread cannot be started.

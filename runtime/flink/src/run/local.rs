@@ -121,11 +121,11 @@ fn report(failure: &DriverFailure) -> u8 {
         DriverFailure::Refused(fault) => (format!("error[{}]: {fault}", fault.code), exit_code::INTERNAL),
         DriverFailure::Error { message } => (
             format!("error[application.failed]: the driver returned an error: {message}"),
-            exit_code::INTERNAL,
+            exit_code::JOB_FAILED,
         ),
         DriverFailure::Panicked { message } => (
             format!("error[application.panicked]: the driver panicked: {message}"),
-            exit_code::INTERNAL,
+            exit_code::JOB_FAILED,
         ),
     };
     tell(&what);

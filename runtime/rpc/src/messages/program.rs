@@ -34,8 +34,8 @@ pub enum ToProgram {
     },
 }
 
-/// Program -> launcher. The program of one job sends one message and ends; an application [`FromProgram::Application`], then, once
-/// it may drive, any number of the last four.
+/// Program -> launcher. The program of one job sends one message and ends; an application [`FromProgram::Application`],
+/// then, once it may drive, any number of the last four.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum FromProgram {
     /// The graph, and what workers need to build it again.

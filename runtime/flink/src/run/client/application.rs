@@ -35,8 +35,8 @@ impl LaunchedJobs {
         }
     }
 
-    /// Serves until the driver is over, when its jobs have ended too. Ends the process when the launcher is gone: its cluster is, too,
-    /// and the driver must not go on without it.
+    /// Serves until the driver is over, when its jobs have ended too. Ends the process when the launcher is gone: its
+    /// cluster is, too, and the driver must not go on without it.
     pub(super) async fn serve(mut self, mut calls: mpsc::Receiver<Call>, mut over: oneshot::Receiver<()>) -> Writer {
         loop {
             let served = tokio::select! {
