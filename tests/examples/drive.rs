@@ -1,5 +1,10 @@
 //! An application whose driver does what its arguments say, for the end-to-end tests.
 
+#![expect(
+    clippy::print_stdout,
+    reason = "this is how the driver tells its test what it has seen"
+)]
+
 use std::{process::ExitCode, thread, time::Duration};
 
 use clap::{Parser, ValueEnum};
@@ -77,7 +82,7 @@ fn driver(app: &mut ApplicationContext, args: Args) -> Result<()> {
         Mode::Cancel => {
             let job = app.execute_async("endless", ())?;
             while job.status() != JobStatus::Running {
-                thread::sleep(Duration::from_millis(5));
+                thread::yield_now();
             }
             job.cancel()?;
             match job.wait() {
@@ -135,7 +140,7 @@ fn numbers(env: &mut StreamExecutionEnvironment, args: Numbers) -> Result<()> {
 fn endless(env: &mut StreamExecutionEnvironment) -> Result<()> {
     env.from_parallel_iterator(|_, _| 0_u64..)
         .filter(|number| {
-            thread::sleep(Duration::from_millis(1));
+            thread::park_timeout(Duration::from_millis(1));
             *number == 0
         })
         .map(|_| "endless".to_owned())

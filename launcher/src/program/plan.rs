@@ -26,7 +26,7 @@ pub(crate) enum Declared {
     /// The program of one job.
     Job(Plan),
     /// A program with a driver, which runs and waits.
-    Application(Application),
+    Application(Box<Application>),
 }
 
 /// Runs the program at `path` in role `client`. It parses `args` itself; what it prints (usage errors, `--help`) goes to
@@ -62,13 +62,13 @@ pub(crate) async fn declare(
     let _gone = writer.send(&ToProgram::Plan { default_parallelism }).await;
     let answer = reader.next::<FromProgram>().await;
     if let Ok(Some(FromProgram::Application { jobs })) = answer {
-        return Ok(Declared::Application(Application {
+        return Ok(Declared::Application(Box::new(Application {
             path: path.to_owned(),
             jobs,
             child,
             reader,
             writer,
-        }));
+        })));
     }
     let status = child.wait().await.map_err(run_error)?;
     match answer {

@@ -67,9 +67,7 @@ impl Cluster<'_> {
         interrupts: &mut Interrupts,
     ) -> Result<Verdict, UserError> {
         let shown = RefCell::new(Shown::several(self.context.progress()));
-        Driving::new(self, application.drive(), &shown)
-            .to_the_end(interrupts)
-            .await
+        Driving::new(self, application.drive(), &shown).run(interrupts).await
     }
 
     async fn submit(&self, plan: Plan) -> Result<JobId, ClientError> {
@@ -108,7 +106,9 @@ struct Driving<'a> {
     submitting: Option<Work<'a, Result<JobId, ClientError>>>,
     following: FuturesUnordered<Work<'a, (JobId, Result<Ending, UserError>)>>,
     cancelling: FuturesUnordered<Work<'a, Result<(), ClientError>>>,
-    states: (mpsc::Sender<(JobId, JobStatus)>, mpsc::Receiver<(JobId, JobStatus)>),
+    /// Where those that follow jobs tell their states.
+    states: mpsc::Sender<(JobId, JobStatus)>,
+    changes: mpsc::Receiver<(JobId, JobStatus)>,
     active: BTreeSet<JobId>,
     failures: BTreeMap<JobId, UserError>,
     stopping: Option<Stopping>,
@@ -137,13 +137,14 @@ enum Happening {
     Said(Option<FromProgram>),
     Submitted(Result<JobId, ClientError>),
     Changed(JobId, JobStatus),
-    Ended(JobId, Result<Ending, UserError>),
+    Ended(JobId, Box<Result<Ending, UserError>>),
     CancelAnswered(Result<(), ClientError>),
     Interrupt,
 }
 
 impl<'a> Driving<'a> {
     fn new(cluster: &'a Cluster<'a>, driver: Driver, shown: &'a RefCell<Shown>) -> Self {
+        let (states, changes) = mpsc::channel(STATES);
         Self {
             cluster,
             driver,
@@ -151,7 +152,8 @@ impl<'a> Driving<'a> {
             submitting: None,
             following: FuturesUnordered::new(),
             cancelling: FuturesUnordered::new(),
-            states: mpsc::channel(STATES),
+            states,
+            changes,
             active: BTreeSet::new(),
             failures: BTreeMap::new(),
             stopping: None,
@@ -160,7 +162,7 @@ impl<'a> Driving<'a> {
         }
     }
 
-    async fn to_the_end(mut self, interrupts: &mut Interrupts) -> Result<Verdict, UserError> {
+    async fn run(mut self, interrupts: &mut Interrupts) -> Result<Verdict, UserError> {
         while !self.is_over() {
             let happening = self.next(interrupts).await;
             self.handle(happening)?;
@@ -190,7 +192,7 @@ impl<'a> Driving<'a> {
             submitting,
             following,
             cancelling,
-            states,
+            changes,
             end,
             ..
         } = self;
@@ -199,8 +201,8 @@ impl<'a> Driving<'a> {
             Some(answer) = async { Some(submitting.as_mut()?.await) }, if submitting.is_some() => {
                 Happening::Submitted(answer)
             }
-            Some((job, status)) = states.1.recv() => Happening::Changed(job, status),
-            Some((job, ending)) = following.next() => Happening::Ended(job, ending),
+            Some((job, status)) = changes.recv() => Happening::Changed(job, status),
+            Some((job, ending)) = following.next() => Happening::Ended(job, Box::new(ending)),
             Some(answer) = cancelling.next() => Happening::CancelAnswered(answer),
             () = interrupts.next() => Happening::Interrupt,
         }
@@ -211,7 +213,7 @@ impl<'a> Driving<'a> {
             Happening::Said(said) => self.said(said)?,
             Happening::Submitted(answer) => self.submitted(answer)?,
             Happening::Changed(job, status) => self.driver.tell(ToProgram::JobStatusChanged { job, status })?,
-            Happening::Ended(job, ending) => self.ended(job, ending?)?,
+            Happening::Ended(job, ending) => self.ended(job, (*ending)?)?,
             Happening::CancelAnswered(answer) => answer.map_err(client_error)?,
             Happening::Interrupt => self.interrupt()?,
         }
@@ -271,7 +273,7 @@ impl<'a> Driving<'a> {
         };
         self.driver.tell(ToProgram::Submitted(Ok(job)))?;
         self.active.insert(job);
-        let (cluster, shown, states) = (self.cluster, self.shown, self.states.0.clone());
+        let (cluster, shown, states) = (self.cluster, self.shown, self.states.clone());
         self.following.push(Box::pin(async move {
             let follow = Follow {
                 context: cluster.context,

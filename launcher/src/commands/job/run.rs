@@ -94,7 +94,7 @@ async fn run_per_job(
     };
     let result = match declared {
         Declared::Job(plan) => own.run_job(plan, interrupts).await,
-        Declared::Application(application) => own.run_application(application, interrupts).await,
+        Declared::Application(application) => own.run_application(*application, interrupts).await,
     };
     control.link.hang_up().await;
     result
@@ -103,7 +103,8 @@ async fn run_per_job(
 /// What the program is to run. One that has a driver is not run detached: nobody would be there to drive.
 async fn declare(program: &Program, args: &RunArgs, parallelism: u32) -> Result<Declared, ProgramError> {
     match program::declare(&program.path, &args.program.args, parallelism).await? {
-        Declared::Application(Application { path, jobs, .. }) if args.detach => {
+        Declared::Application(application) if args.detach => {
+            let Application { path, jobs, .. } = *application;
             Err(ProgramError::Detached { path, jobs })
         }
         declared => Ok(declared),
@@ -334,7 +335,7 @@ async fn run_in_session(
                     session,
                     own: None,
                 };
-                return cluster.drive(application, interrupts).await?;
+                return cluster.drive(*application, interrupts).await?;
             }
             InSession::Spoken(code) => return Ok(code),
         };
@@ -363,7 +364,7 @@ enum InSession {
     /// Its job is there.
     Submitted(JobId),
     /// Its driver waits.
-    Application(Application),
+    Application(Box<Application>),
     /// It has spoken for itself, and wants this exit code.
     Spoken(ExitCode),
 }

@@ -90,8 +90,8 @@ impl ApplicationContext {
     /// # Errors
     /// The first of them that did not finish, when all have ended.
     pub(crate) fn wait_for_all(&self) -> Result<(), JobError> {
-        let ends = self.submitted.iter().map(JobClient::wait_unseen);
-        ends.fold(Ok(()), |first, end| first.and(end))
+        let ends: Vec<_> = self.submitted.iter().map(JobClient::wait_unseen).collect();
+        ends.into_iter().collect()
     }
 
     /// The driver has ended badly: cancels what still runs, and waits for its end.
