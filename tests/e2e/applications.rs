@@ -143,6 +143,16 @@ fn ctrl_c_cancels_what_runs_and_ends_the_driver() {
             .exits(130)
             .reports(&["Stopping the driver; no job was running"]);
         bed.nothing_left(PATIENCE, Traces::None);
+        let mut run = bed.start(["job", "run", &bed.drive(), "--", "--mode", "stubborn"]);
+        run.says("endless");
+        run.signal(Signal::INT);
+        run.says("idle");
+        run.signal(Signal::INT);
+        let _ended = run
+            .wait()
+            .exits(130)
+            .reports(&["CANCELED", "gave up waiting for the application to stop"]);
+        bed.nothing_left(PATIENCE, Traces::None);
         let mut run = bed.start(["job", "run", &bed.drive(), "--", "--mode", "endless"]);
         run.says("endless");
         run.signal(Signal::KILL);

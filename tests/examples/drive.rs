@@ -41,6 +41,8 @@ enum Mode {
     Die,
     /// Waits for a job that never ends.
     Endless,
+    /// The same, and goes on when it was cancelled.
+    Stubborn,
     /// Does nothing, for as long as it may.
     Idle,
 }
@@ -68,14 +70,7 @@ fn driver(app: &mut ApplicationContext, args: Args) -> Result<()> {
     };
     match args.mode {
         Mode::Fine => {
-            let left = app.execute_async("numbers", numbers("left", 10))?;
-            let right = app.execute_async("numbers", numbers("right", 20))?;
-            assert_ne!(left.job_id(), right.job_id());
-            let result = right.wait()?;
-            assert_eq!(result.job_id, right.job_id());
-            assert!(result.duration > Duration::ZERO);
-            left.wait()?;
-            assert_eq!(left.status(), JobStatus::Finished);
+            at_once(app, numbers("left", 10), numbers("right", 20))?;
             app.execute("numbers", numbers("last", 5))?;
             println!("driven");
         }
@@ -114,14 +109,32 @@ fn driver(app: &mut ApplicationContext, args: Args) -> Result<()> {
         Mode::Endless => {
             app.execute("endless", ())?;
         }
-        Mode::Idle => {
-            println!("idle");
-            loop {
-                thread::park();
-            }
+        Mode::Stubborn => {
+            let _how = app.execute("endless", ());
+            idle();
         }
+        Mode::Idle => idle(),
     }
     Ok(())
+}
+
+fn at_once(app: &mut ApplicationContext, left: Numbers, right: Numbers) -> Result<()> {
+    let left = app.execute_async("numbers", left)?;
+    let right = app.execute_async("numbers", right)?;
+    assert_ne!(left.job_id(), right.job_id());
+    let result = right.wait()?;
+    assert_eq!(result.job_id, right.job_id());
+    assert!(result.duration > Duration::ZERO);
+    left.wait()?;
+    assert_eq!(left.status(), JobStatus::Finished);
+    Ok(())
+}
+
+fn idle() -> ! {
+    println!("idle");
+    loop {
+        thread::park();
+    }
 }
 
 /// Prints numbers behind a label.

@@ -30,6 +30,7 @@ pub(crate) fn run() -> ExitCode {
         .job("count", count)
         .job("panic", panic)
         .job("endless", endless)
+        .job("flood", flood)
         .job("undeclared", undeclared)
         .run()
 }
@@ -69,6 +70,7 @@ fn driver(app: &mut ApplicationContext, args: Args) -> Result<()> {
         }
         "mistakes" => mistakes(app),
         "endless" => app.execute("endless", ()).map(drop).map_err(Error::from),
+        "flood" => app.execute("flood", ()).map(drop).map_err(Error::from),
         "idle" => loop {
             println!("idle");
             std::thread::park();
@@ -165,6 +167,12 @@ fn panic(env: &mut StreamExecutionEnvironment) -> Result<()> {
 
 fn endless(env: &mut StreamExecutionEnvironment) -> Result<()> {
     env.from_parallel_iterator(|_, _| 0_u64..).discard();
+    Ok(())
+}
+
+/// Prints without end.
+fn flood(env: &mut StreamExecutionEnvironment) -> Result<()> {
+    env.from_parallel_iterator(|_, _| 0_u64..).print();
     Ok(())
 }
 

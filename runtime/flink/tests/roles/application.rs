@@ -94,7 +94,7 @@ fn mistakes_of_the_driver_are_explained() {
     let lines: Vec<&str> = told.lines().collect();
     assert_eq!(
         lines[0],
-        "the application has no job `missing`, only count, endless, panic, undeclared: add it with Application::job"
+        "the application has no job `missing`, only count, endless, flood, panic, undeclared: add it with Application::job"
     );
     assert!(lines[1].starts_with("job `count` takes `") && lines[1].ends_with("Numbers`, the driver gives it `u64`"));
     assert_eq!(
@@ -143,6 +143,24 @@ async fn an_interrupt_ends_a_driver_without_jobs() {
     assert_eq!(wait(&mut child).await.code(), Some(130));
 }
 
+#[tokio::test]
+async fn who_reads_only_the_beginning_is_no_error() {
+    let mut child = local("application", &["flood"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap())
+        .read_line(&mut line)
+        .unwrap();
+    assert!(line.ends_with('\n'));
+    assert_eq!(wait(&mut child).await.code(), Some(141));
+    let mut told = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut told).unwrap();
+    assert_eq!(told, "");
+}
+
 /// What a launcher hears from a driver when it answers its submissions so.
 async fn driven(act: &str, answer: impl Fn() -> Result<JobId, Fault>, status: JobStatus) -> FromProgram {
     let (mut child, mut reader, mut writer) = in_role("client", "application", &[act]);
@@ -150,7 +168,7 @@ async fn driven(act: &str, answer: impl Fn() -> Result<JobId, Fault>, status: Jo
     let FromProgram::Application { jobs } = reader.expect().await.unwrap() else {
         panic!("no application");
     };
-    assert_eq!(jobs, ["count", "endless", "panic", "undeclared"]);
+    assert_eq!(jobs, ["count", "endless", "flood", "panic", "undeclared"]);
     writer.send(&ToProgram::Drive).await.unwrap();
     loop {
         match reader.expect().await.unwrap() {

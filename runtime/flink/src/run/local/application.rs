@@ -120,7 +120,7 @@ fn run(
     let on_status = |status| {
         changes.send_replace(JobState::Active(status));
     };
-    let ending = LocalCluster::run(job, program, stdout, Stops::Requests(cancels), on_status);
+    let ending = LocalCluster::run(job, program, stdout.clone(), Stops::Requests(cancels), on_status);
     let (status, message) = match ending {
         Ok(Ending { outcome, .. }) => (
             outcome.status,
@@ -133,6 +133,8 @@ fn run(
     };
     let took = started.elapsed();
     match status {
+        // As a program that SIGPIPE ends: without a word.
+        _ if stdout.is_closed() => {}
         JobStatus::Finished => tell(&format!("job `{name}` finished in {:.1} s", took.as_secs_f64())),
         JobStatus::Canceled => tell(&format!("job `{name}` was cancelled")),
         _ => tell(&format!("job `{name}` failed")),
