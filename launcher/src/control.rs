@@ -408,6 +408,7 @@ fn fault_exit(fault: &Fault) -> ExitCode {
     match fault.code.as_str() {
         "slots.insufficient" => ExitCode::Slots,
         "job.not-found" => ExitCode::NotFound,
+        "application.too-many-jobs" => ExitCode::JobFailed,
         "port.in-use"
         | "job.ended"
         | "job.already-attached"

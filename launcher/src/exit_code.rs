@@ -17,7 +17,7 @@ pub(crate) enum ExitCode {
     Unreachable,
     /// The cluster has not enough slots for the job.
     Slots,
-    /// The job ended in state FAILED.
+    /// The job ended in state FAILED, or the driver of an application failed.
     JobFailed,
     /// The job ended in state CANCELED.
     JobCanceled,
@@ -83,7 +83,7 @@ impl ExitCode {
             Self::Usage => "the command line or cluster.toml is wrong; nothing was started",
             Self::Unreachable => "a host cannot be reached over SSH, or cannot be used (full disk, wrong architecture)",
             Self::Slots => "the cluster has not enough slots for the job",
-            Self::JobFailed => "the job ended in state FAILED",
+            Self::JobFailed => "the job ended in state FAILED, or the driver of an application failed",
             Self::JobCanceled => "the job ended in state CANCELED",
             Self::Timeout => "the time allowed for the command ran out",
             Self::Conflict => "another command holds the lock, or the thing exists already",

@@ -1,5 +1,6 @@
 //! End to end: `flinkctl` on hosts with sshd, as an operator uses it, and as the world treats it.
 
+mod applications;
 mod checking;
 mod cleaning;
 mod counting;

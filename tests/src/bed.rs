@@ -122,6 +122,18 @@ impl Bed {
         self.example("misbehave")
     }
 
+    /// The path of the job program `pipeline`, an application.
+    #[must_use]
+    pub fn pipeline(&self) -> String {
+        self.example("pipeline")
+    }
+
+    /// The path of the job program `drive`, an application that misbehaves.
+    #[must_use]
+    pub fn drive(&self) -> String {
+        self.example("drive")
+    }
+
     fn example(&self, name: &str) -> String {
         binaries::path(&format!("examples/{name}")).display().to_string()
     }

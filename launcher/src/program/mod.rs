@@ -1,11 +1,13 @@
 //! Job programs as the launcher sees them: finding or building the file, telling whether it is one, whether hosts can
 //! run it, and having it build its graph.
 
+mod driver;
 mod elf;
 mod plan;
 
+pub(crate) use driver::{Application, Driver};
 pub(crate) use elf::{ElfNeeds, GlibcVersion};
-pub(crate) use plan::{Plan, plan};
+pub(crate) use plan::{Declared, Plan, declare};
 
 use std::{
     io::Read,
@@ -109,6 +111,22 @@ pub(crate) enum ProgramError {
         /// The error with its causes.
         message: String,
     },
+    /// The program has a driver, and there is none beside a job that nobody waits for.
+    #[error("an application cannot be detached: its driver, which submits its jobs, runs on this machine")]
+    Detached {
+        /// The file.
+        path: PathBuf,
+        /// Its jobs.
+        jobs: Vec<String>,
+    },
+    /// The program has a driver, which alone knows what its jobs are.
+    #[error("an application has no plan: its driver makes the arguments of its jobs while it runs")]
+    NoPlan {
+        /// The file.
+        path: PathBuf,
+        /// Its jobs.
+        jobs: Vec<String>,
+    },
     /// The program could not be run or spoken to.
     #[error("the program could not be run")]
     Run {
@@ -156,6 +174,8 @@ impl ProgramError {
             Self::NotAPackage { .. } | Self::Build { .. } | Self::Ambiguous { .. } => "job.build",
             Self::Ended { .. } | Self::Run { .. } => "job.run",
             Self::Declined { .. } => "job.declined",
+            Self::Detached { .. } => "application.detached",
+            Self::NoPlan { .. } => "application.no-plan",
         }
     }
 
@@ -179,6 +199,8 @@ impl ProgramError {
             | Self::Ambiguous { path, .. }
             | Self::Ended { path, .. }
             | Self::Declined { path, .. }
+            | Self::Detached { path, .. }
+            | Self::NoPlan { path, .. }
             | Self::Run { path, .. } => path,
         }
     }
@@ -190,6 +212,7 @@ impl ProgramError {
             Self::NotPermitted { mode, .. } => Some(format!("its permissions are {mode:04o}")),
             Self::Ended { status, .. } => Some(status.to_string()),
             Self::Declined { message, .. } => Some(message.clone()),
+            Self::Detached { jobs, .. } | Self::NoPlan { jobs, .. } => Some(format!("its jobs: {}", jobs.join(", "))),
             _ => None,
         }
     }
@@ -198,7 +221,8 @@ impl ProgramError {
         Some(match self {
             Self::Read { .. } => "JOB is the program's file, or the directory of its Cargo package".to_owned(),
             Self::NotExecutable { .. } | Self::NotAJob { .. } => {
-                "a job program is a Rust executable whose main calls flink::run(build)".to_owned()
+                "a job program is a Rust executable whose main calls flink::run(build), or run() of a flink::Application"
+                    .to_owned()
             }
             Self::NotPermitted { path, .. } => format!("chmod +x {}", path.display()),
             Self::Protocol { .. } => "build the program and flinkctl from the same version".to_owned(),
@@ -208,6 +232,13 @@ impl ProgramError {
             ),
             Self::NotAPackage { .. } => {
                 "name the program's file, or the directory of its package's Cargo.toml".to_owned()
+            }
+            Self::Detached { .. } => {
+                "leave -d out; for it to outlive your login: systemd-run --user flinkctl job run ..., or tmux"
+                    .to_owned()
+            }
+            Self::NoPlan { .. } => {
+                "run it; the graph of a job that runs: flinkctl job list, then flinkctl job status ID".to_owned()
             }
             Self::Ambiguous { .. } => "name the one to run by its file below target/release".to_owned(),
             _ => return None,

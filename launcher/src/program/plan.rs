@@ -1,4 +1,4 @@
-//! Having a job program build its graph: role `client`.
+//! Having a job program declare its job: role `client`.
 
 use std::{os::unix::process::CommandExt, path::Path};
 
@@ -9,7 +9,7 @@ use flink_rpc::{
 };
 use tokio::{net::UnixStream, process::Command};
 
-use super::ProgramError;
+use super::{Application, ProgramError};
 
 /// What a job program declared.
 #[derive(Debug, Clone)]
@@ -20,16 +20,25 @@ pub(crate) struct Plan {
     pub(crate) args: Vec<u8>,
 }
 
+/// What a program turned out to be.
+#[derive(Debug)]
+pub(crate) enum Declared {
+    /// The program of one job.
+    Job(Plan),
+    /// A program with a driver, which runs and waits.
+    Application(Box<Application>),
+}
+
 /// Runs the program at `path` in role `client`. It parses `args` itself; what it prints (usage errors, `--help`) goes to
 /// our standard output and error.
 ///
 /// # Errors
-/// When it cannot be run, ends without a plan, or declines. Cancel safe: the program is killed.
-pub(crate) async fn plan(
+/// When it cannot be run, ends without an answer, or declines. Cancel safe: the program is killed.
+pub(crate) async fn declare(
     path: &Path,
     args: &[std::ffi::OsString],
     default_parallelism: u32,
-) -> Result<Plan, ProgramError> {
+) -> Result<Declared, ProgramError> {
     let run_error = |source| ProgramError::Run {
         path: path.to_owned(),
         source,
@@ -43,21 +52,32 @@ pub(crate) async fn plan(
         .env("FLINK_ROLE", "client")
         .stdin(std::os::fd::OwnedFd::from(theirs))
         .process_group(0);
-    let mut child = Command::from(command).kill_on_drop(true).spawn().map_err(run_error)?;
+    let mut command = Command::from(command);
+    let mut child = command.kill_on_drop(true).spawn().map_err(run_error)?;
+    // It holds the program's end of the socket.
+    drop(command);
     let (reader, writer) = ours.into_split();
+    let (mut reader, mut writer) = (FrameReader::new(reader), FrameWriter::new(writer));
     // A program that ends at once, on a usage error say, may be gone before it was asked.
-    let _gone = FrameWriter::new(writer)
-        .send(&ToProgram::Plan { default_parallelism })
-        .await;
-    let answer = FrameReader::new(reader).next::<FromProgram>().await;
+    let _gone = writer.send(&ToProgram::Plan { default_parallelism }).await;
+    let answer = reader.next::<FromProgram>().await;
+    if let Ok(Some(FromProgram::Application { jobs })) = answer {
+        return Ok(Declared::Application(Box::new(Application {
+            path: path.to_owned(),
+            jobs,
+            child,
+            reader,
+            writer,
+        })));
+    }
     let status = child.wait().await.map_err(run_error)?;
     match answer {
-        Ok(Some(FromProgram::Planned { graph, args, .. })) => Ok(Plan { graph, args }),
+        Ok(Some(FromProgram::Planned { graph, args, .. })) => Ok(Declared::Job(Plan { graph, args })),
         Ok(Some(FromProgram::Failed { message })) => Err(ProgramError::Declined {
             path: path.to_owned(),
             message,
         }),
-        Ok(None) | Err(_) => Err(ProgramError::Ended {
+        _ => Err(ProgramError::Ended {
             path: path.to_owned(),
             status,
         }),

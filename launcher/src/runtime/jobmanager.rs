@@ -32,6 +32,8 @@ use crate::{
 pub(crate) enum SessionKind {
     /// One job.
     PerJob,
+    /// The jobs of one program, for as long as the client that runs its driver stays.
+    Application,
     /// Any number of jobs, until it is stopped.
     Session,
     /// The same, for as long as the client that started it stays.
@@ -43,7 +45,7 @@ pub(crate) enum SessionKind {
 impl SessionKind {
     /// Whether it takes jobs of `job run --session`.
     pub(crate) const fn takes_jobs(self) -> bool {
-        !matches!(self, Self::PerJob)
+        !matches!(self, Self::PerJob | Self::Application)
     }
 }
 
@@ -268,7 +270,7 @@ pub(super) async fn config(startup: &JobManagerStartup, session_dir: &Path) -> R
         mode: match startup.kind {
             SessionKind::PerJob => ClusterMode::PerJob,
             kind => ClusterMode::Session {
-                attached: kind == SessionKind::AttachedSession,
+                attached: matches!(kind, SessionKind::AttachedSession | SessionKind::Application),
             },
         },
         host: host.name.clone(),

@@ -26,17 +26,20 @@
 //! Started by itself (`cargo run`), the program runs its job in a local cluster inside the process. Started by
 //! `flinkctl job run`, the same program file declares the job for the cluster and runs its tasks on the workers' hosts.
 //! `build` is called in each of these processes and must declare the same job everywhere: it depends on nothing but its
-//! arguments, and changes nothing. Arguments are the program's own clap type; see [`run`].
+//! arguments, and changes nothing. Arguments are the program's own clap type; see [`run`]. A program with several jobs is an
+//! [`Application`].
 //!
 //! The names are those of Apache Flink's DataStream API: [`StreamExecutionEnvironment`], [`DataStream`], [`KeyedStream`].
 //! Records are values of types that implement [`Record`]: numbers, strings, tuples, vectors, options of such.
 
+mod application;
 mod declared;
 mod environment;
 mod error;
 mod run;
 mod stream;
 
+pub use application::{Application, ApplicationContext, Driver, JobClient, JobError, JobExecutionResult, Refusal};
 pub use environment::{RuntimeMode, StreamExecutionEnvironment};
 pub use error::{Error, Result};
 pub use flink_connectors::{
@@ -50,6 +53,7 @@ pub use flink_connectors::{CsvEncoder, CsvSource};
 pub use flink_connectors::{JsonLinesEncoder, JsonLinesSource};
 #[cfg(feature = "parquet")]
 pub use flink_connectors::{ParquetEncoder, ParquetSource};
+pub use flink_graph::{JobId, JobStatus};
 pub use flink_record::{DecodeError, Key, NO_TIMESTAMP, Record, RecordView, Schema, Serde, Timestamp, schema};
 pub use flink_state::{
     AggregateFunction, AggregatingState, AggregatingStateDescriptor, BroadcastState, ListState, ListStateDescriptor,

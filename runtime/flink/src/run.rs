@@ -1,6 +1,7 @@
 //! What a job program does when it is started: that depends on its role, which whoever starts it sets.
 
 mod client;
+mod driving;
 mod exit_code;
 mod local;
 mod shipped;
@@ -12,17 +13,33 @@ use flink_rpc::messages::program_marker;
 use flink_worker::JobProgram;
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Result, StreamExecutionEnvironment};
-use shipped::Shipped;
+pub(crate) use shipped::Shipped;
+
+use crate::{
+    Result, StreamExecutionEnvironment,
+    application::{BoundDriver, Jobs},
+};
 
 /// Name of the environment variable with the role of a job program's process: `client`, `worker` or `coordinator`. Without it,
 /// the program runs its job by itself.
 const ROLE_VARIABLE: &str = "FLINK_ROLE";
 
+/// What the process was started for.
+enum Role {
+    /// To run the job by itself.
+    Local,
+    /// To declare the job for the launcher, or to drive its application.
+    Client,
+    /// To run tasks.
+    Worker,
+    /// To run coordinators.
+    Coordinator,
+}
+
 /// A function that declares a job: `Fn(&mut StreamExecutionEnvironment) -> Result<()>`, or
 /// `Fn(&mut StreamExecutionEnvironment, Args) -> Result<()>` with the program's own type of arguments.
 ///
-/// `Args` implements [`clap::Parser`], [`Serialize`] and [`DeserializeOwned`]. It travels in a compact format that does not name
+/// `Args` implements [`Serialize`] and [`DeserializeOwned`], and for [`run`] also [`clap::Parser`]. It travels in a compact format that does not name
 /// fields: serde attributes that need names (`flatten`, `untagged`, `skip_serializing_if`) do not work in it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not declare a job",
@@ -32,7 +49,7 @@ const ROLE_VARIABLE: &str = "FLINK_ROLE";
 pub trait Build<Marker> {
     /// The program's arguments.
     #[doc(hidden)]
-    type Args: Parser + Serialize + DeserializeOwned;
+    type Args: Serialize + DeserializeOwned;
 
     /// Declares the job.
     #[doc(hidden)]
@@ -41,7 +58,7 @@ pub trait Build<Marker> {
 
 impl<A, F> Build<(A,)> for F
 where
-    A: Parser + Serialize + DeserializeOwned,
+    A: Serialize + DeserializeOwned,
     F: Fn(&mut StreamExecutionEnvironment, A) -> Result<()>,
 {
     type Args = A;
@@ -97,28 +114,64 @@ pub struct NoArguments {}
 ///     flink::run(build)
 /// }
 /// ```
-pub fn run<Marker, B: Build<Marker>>(build: B) -> ExitCode {
+pub fn run<Marker, B: Build<Marker>>(build: B) -> ExitCode
+where
+    B::Args: Parser,
+{
+    match begin() {
+        Ok(Role::Local) => match parse::<B::Args>() {
+            Ok(args) => local::run(|parallelism| declare_own(&build, args, parallelism)),
+            Err(code) => code,
+        },
+        Ok(Role::Client) => match parse::<B::Args>() {
+            Ok(args) => client::run(|parallelism| declare_to_ship(&build, args, parallelism)),
+            Err(code) => code,
+        },
+        Ok(Role::Worker) => {
+            flink_worker::run_worker(|bytes| declare_shipped(&build, bytes).map_err(|error| error.to_string()))
+        }
+        Ok(Role::Coordinator) => {
+            flink_worker::run_coordinator(|bytes| declare_shipped(&build, bytes).map_err(|error| error.to_string()))
+        }
+        Err(code) => code,
+    }
+}
+
+/// Runs an application, whose driver `parse` makes from the command line.
+pub(crate) fn application(jobs: Jobs, parse: impl FnOnce() -> std::result::Result<BoundDriver, ExitCode>) -> ExitCode {
+    let role = match begin() {
+        Ok(role) => role,
+        Err(code) => return code,
+    };
+    if let Err(error) = jobs.check() {
+        tell(&format!("error[job.build]: {error}"));
+        return ExitCode::from(exit_code::INTERNAL);
+    }
+    match role {
+        Role::Local => parse().map_or_else(|code| code, |driver| local::drive(jobs, driver)),
+        Role::Client => parse().map_or_else(|code| code, |driver| client::drive(jobs, driver)),
+        Role::Worker => {
+            flink_worker::run_worker(|bytes| jobs.declare_shipped(bytes).map_err(|error| error.to_string()))
+        }
+        Role::Coordinator => {
+            flink_worker::run_coordinator(|bytes| jobs.declare_shipped(bytes).map_err(|error| error.to_string()))
+        }
+    }
+}
+
+/// The beginning of every job program: its role, or the exit code when there is no such role.
+fn begin() -> std::result::Result<Role, ExitCode> {
     // The launcher looks for this text in the file before it executes it.
     std::hint::black_box(program_marker());
     init_log();
     match std::env::var(ROLE_VARIABLE).as_deref() {
-        Err(_) => match parse::<B::Args>() {
-            Ok(args) => local::run(|parallelism| declare_own(&build, args, parallelism)),
-            Err(code) => code,
-        },
-        Ok("client") => match parse::<B::Args>() {
-            Ok(args) => client::run(|parallelism| declare_to_ship(&build, args, parallelism)),
-            Err(code) => code,
-        },
-        Ok("worker") => {
-            flink_worker::run_worker(|bytes| declare_shipped(&build, bytes).map_err(|error| error.to_string()))
-        }
-        Ok("coordinator") => {
-            flink_worker::run_coordinator(|bytes| declare_shipped(&build, bytes).map_err(|error| error.to_string()))
-        }
+        Err(_) => Ok(Role::Local),
+        Ok("client") => Ok(Role::Client),
+        Ok("worker") => Ok(Role::Worker),
+        Ok("coordinator") => Ok(Role::Coordinator),
         Ok(role) => {
             tracing::error!("{ROLE_VARIABLE} is `{role}`: there is no such role");
-            ExitCode::FAILURE
+            Err(ExitCode::FAILURE)
         }
     }
 }
@@ -141,7 +194,7 @@ pub fn doc_test<Marker, B: Build<Marker, Args = NoArguments>>(build: B) {
 }
 
 /// Parses the command line; the exit code to end with when that is wrong, or asks for help.
-fn parse<A: Parser>() -> std::result::Result<A, ExitCode> {
+pub(crate) fn parse<A: Parser>() -> std::result::Result<A, ExitCode> {
     A::try_parse().map_err(|error| {
         // When the terminal is gone, nobody reads the message.
         let _unread = error.print();
@@ -170,7 +223,7 @@ fn declare_own<M, B: Build<M>>(build: &B, args: B::Args, parallelism: u32) -> Re
 
 /// Declares the job for a cluster, with what workers need to declare it again.
 fn declare_to_ship<M, B: Build<M>>(build: &B, args: B::Args, parallelism: u32) -> Result<(JobProgram, Vec<u8>)> {
-    let shipped = Shipped::new(program_name(), parallelism, &args)?;
+    let shipped = Shipped::of_program(program_name(), parallelism, &args)?;
     let bytes = shipped.encode()?;
     // As a worker does it, so that arguments that do not survive the journey are noticed here.
     Ok((declare_shipped(build, &bytes)?, bytes))
@@ -179,6 +232,11 @@ fn declare_to_ship<M, B: Build<M>>(build: &B, args: B::Args, parallelism: u32) -
 fn declare_shipped<M, B: Build<M>>(build: &B, bytes: &[u8]) -> Result<JobProgram> {
     let shipped = Shipped::decode(bytes)?;
     declare(build, shipped.args()?, shipped.job_name, shipped.parallelism)
+}
+
+#[expect(clippy::print_stderr, reason = "this is the program's own command line")]
+fn tell(message: &str) {
+    eprintln!("{message}");
 }
 
 /// Log lines go to standard error: warnings and errors, or what `RUST_LOG` asks for.

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::{Identity, IdentityError, Role};
 
 /// Application protocol of the control plane; the number is [`PROTOCOL_VERSION`](crate::messages::PROTOCOL_VERSION).
-const ALPN: &[u8] = b"flinkctl/1";
+const ALPN: &[u8] = b"flinkctl/2";
 
 /// How silence is noticed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,19 +1,20 @@
 //! Following an attached job to its end: progress, its output, Ctrl-C.
 
 use std::{
-    collections::BTreeMap,
+    cell::RefCell,
+    future::pending,
     io::{IsTerminal, Write},
     pin::Pin,
-    sync::Arc,
-    time::Instant,
 };
 
-use flink_graph::{ExecutionState, JobId, JobStatus};
-use flink_rpc::messages::{
-    AttachMode, ClientRequest, JobDetails, JobEvent, JobReport, OutputChunk, ProvisioningEvent, ProvisioningStage,
-    VertexDetails,
+use flink_graph::{JobId, JobStatus};
+use flink_rpc::messages::{AttachMode, ClientRequest, JobEvent, JobReport, JobTermination, OutputChunk};
+use tokio::{
+    sync::mpsc,
+    task::{JoinError, JoinHandle},
 };
-use tokio::task::{JoinError, JoinHandle};
+
+use super::shown::Shown;
 
 use crate::{
     cli::OutputFormat,
@@ -22,7 +23,6 @@ use crate::{
     error::{UserError, stdout_error},
     exit_code::ExitCode,
     output::duration,
-    progress::{Event, Phase, Progress, Vertex},
     signals::Interrupts,
     views::JobDetail,
 };
@@ -42,8 +42,12 @@ pub(super) struct Follow<'a> {
     pub(super) control: &'a Control,
     pub(super) session: &'a str,
     pub(super) job: JobId,
-    /// The cluster is the job's own, and ends with it.
+    /// The cluster is the job's own, or that of its program, and ends with it.
     pub(super) per_job: bool,
+    /// What is shown of all jobs that are followed.
+    pub(super) shown: &'a RefCell<Shown>,
+    /// Where each new state of the job is told; it is waited for.
+    pub(super) states: Option<mpsc::Sender<(JobId, JobStatus)>>,
 }
 
 /// How an attached job ended.
@@ -59,11 +63,11 @@ pub(super) struct Ending {
 }
 
 impl Follow<'_> {
-    /// Holds the job's lease until the job has ended.
+    /// Holds the job's lease until the job has ended. `interrupts` cancel it; without them somebody else does.
     ///
     /// # Errors
     /// When the JobManager is lost, or at the second Ctrl-C.
-    pub(super) async fn to_the_end(&self, interrupts: &mut Interrupts) -> Result<Ending, UserError> {
+    pub(super) async fn to_the_end(&self, mut interrupts: Option<&mut Interrupts>) -> Result<Ending, UserError> {
         let request = ClientRequest::WatchJob {
             job: self.job,
             mode: AttachMode::Lease,
@@ -89,15 +93,18 @@ impl Follow<'_> {
                     result.unwrap_or(Ok(()))?;
                     continue;
                 }
-                () = interrupts.next() => {
+                () = next(&mut interrupts) => {
                     attached.interrupt()?;
                     continue;
                 }
             };
             match event {
                 Some(JobEvent::Output(chunk)) => attached.write(chunk),
-                Some(JobEvent::Provisioning(event)) => attached.shown.provisioning(event),
-                Some(JobEvent::Progress(details)) => attached.shown.progress(&details),
+                Some(JobEvent::Provisioning(event)) => self.shown.borrow_mut().provisioning(event),
+                Some(JobEvent::Progress(details)) => {
+                    self.shown.borrow_mut().progress(&details);
+                    attached.tell(details.summary.status).await;
+                }
                 Some(JobEvent::Terminated(report)) => return Ok(attached.ended(report)),
                 None => return Err(self.lost()),
             }
@@ -131,10 +138,19 @@ impl Follow<'_> {
     }
 }
 
+/// The next of them; never, when there are none.
+async fn next(interrupts: &mut Option<&mut Interrupts>) {
+    match interrupts {
+        Some(interrupts) => interrupts.next().await,
+        None => pending().await,
+    }
+}
+
 /// An attached job on its way to its end.
 struct Attached<'a> {
     follow: &'a Follow<'a>,
-    shown: Shown,
+    /// The last that was told.
+    status: Option<JobStatus>,
     interrupted: bool,
     stdout_closed: bool,
     /// What the job prints is written aside: its reader may take its time, and Ctrl-C must be heard meanwhile. No further
@@ -148,7 +164,7 @@ impl<'a> Attached<'a> {
     fn new(follow: &'a Follow<'a>) -> Self {
         Self {
             follow,
-            shown: Shown::new(follow.context.progress()),
+            status: None,
             interrupted: false,
             stdout_closed: false,
             writing: None,
@@ -156,11 +172,20 @@ impl<'a> Attached<'a> {
         }
     }
 
+    async fn tell(&mut self, status: JobStatus) {
+        if let Some(states) = &self.follow.states
+            && self.status.replace(status) != Some(status)
+        {
+            // Nobody listens any more when the program has ended.
+            let _gone = states.send((self.follow.job, status)).await;
+        }
+    }
+
     fn write(&mut self, chunk: OutputChunk) {
         if self.stdout_closed {
             return;
         }
-        let (progress, to) = (self.shown.progress.clone(), self.follow.output());
+        let (progress, to) = (self.follow.context.progress(), self.follow.output());
         // What is drawn makes room on a terminal only; a pipe may be full for long, and drawing must go on meanwhile.
         let write = move || match to {
             JobOutput::Stdout if !std::io::stdout().is_terminal() => to.write(&chunk.bytes),
@@ -190,19 +215,21 @@ impl<'a> Attached<'a> {
             return Err(self.follow.forced());
         }
         self.interrupted = true;
-        self.shown.progress.note("Stopping the job (again to force)");
+        self.follow.context.progress().note("Stopping the job (again to force)");
         self.cancelling = Some(Box::pin(self.follow.cancel()));
         Ok(())
     }
 
-    fn ended(mut self, report: JobReport) -> Ending {
-        self.shown.progress(&report.details);
-        self.shown.end();
+    fn ended(self, report: JobReport) -> Ending {
+        let mut shown = self.follow.shown.borrow_mut();
+        shown.progress(&report.details);
+        let starting = shown.starting();
+        shown.end(self.follow.job);
         Ending {
             report,
             session: self.follow.session.to_owned(),
             per_job: self.follow.per_job,
-            starting: self.shown.starting(),
+            starting,
             interrupted: self.interrupted,
             stdout_closed: self.stdout_closed,
         }
@@ -230,158 +257,28 @@ impl JobOutput {
     }
 }
 
-/// What is shown while the job starts and runs.
-struct Shown {
-    progress: Progress,
-    /// What each host is doing for its TaskManager; `None` when that is over.
-    hosts: BTreeMap<String, Option<String>>,
-    slots_begun: bool,
-    running: bool,
-    last: Option<(Instant, Arc<JobDetails>)>,
-}
-
-impl Shown {
-    fn new(progress: Progress) -> Self {
-        Self {
-            progress,
-            hosts: BTreeMap::new(),
-            slots_begun: false,
-            running: false,
-            last: None,
-        }
-    }
-
-    fn provisioning(&mut self, event: ProvisioningEvent) {
-        if !self.slots_begun {
-            self.slots_begun = true;
-            self.progress.begin(Phase::Slots, 0);
-        }
-        let host = event.host;
-        let step = match event.stage {
-            ProvisioningStage::Connecting => Some("connecting".to_owned()),
-            ProvisioningStage::Uploading { sent, total } => {
-                Some(format!("uploading flinkctl {}%", sent * 100 / total.max(1)))
-            }
-            ProvisioningStage::Starting => Some("starting".to_owned()),
-            ProvisioningStage::Registered { .. } => {
-                self.progress.done(Phase::Slots, &host);
-                None
-            }
-            ProvisioningStage::Failed(fault) => {
-                self.progress.failed(Phase::Slots, &host, &fault.message);
-                None
-            }
-        };
-        if let Some(step) = &step {
-            self.progress.step(Phase::Slots, &host, step);
-        }
-        self.hosts.insert(host, step);
-        let ready = self.hosts.values().filter(|step| step.is_none()).count();
-        self.progress
-            .report(Event::Count(Phase::Slots, ready, self.hosts.len()));
-    }
-
-    /// The hosts whose TaskManagers are on their way.
-    fn starting(&self) -> Vec<String> {
-        let starting = self.hosts.iter().filter_map(|(host, step)| {
-            let step = step.as_ref()?;
-            Some(format!("{host} ({step})"))
-        });
-        starting.collect()
-    }
-
-    fn progress(&mut self, details: &Arc<JobDetails>) {
-        let deployed = details
-            .vertices
-            .iter()
-            .flat_map(|vertex| &vertex.subtasks)
-            .any(|subtask| subtask.host.is_some());
-        if deployed && !self.running {
-            self.running = true;
-            if self.slots_begun {
-                self.progress.end(Phase::Slots);
-            }
-            self.progress.begin(Phase::Running, details.vertices.len());
-        }
-        let now = Instant::now();
-        let before = self
-            .last
-            .as_ref()
-            .map(|(then, details)| (now.duration_since(*then).as_secs_f64(), &details.vertices));
-        let vertices = details.vertices.iter().enumerate().map(|(index, vertex)| {
-            let before = before.and_then(|(seconds, vertices)| Some((seconds, vertices.get(index)?)));
-            vertex_line(vertex, before)
-        });
-        let vertices: Vec<Vertex> = vertices.collect();
-        if self.running {
-            let is_finished = |vertex: &&Vertex| vertex.state == ExecutionState::Finished.to_string();
-            let finished = vertices.iter().filter(is_finished).count();
-            self.progress
-                .report(Event::Count(Phase::Running, finished, vertices.len()));
-            self.progress.report(Event::Vertices(vertices));
-        }
-        self.last = Some((now, details.clone()));
-    }
-
-    fn end(&self) {
-        if self.running {
-            self.progress.end(Phase::Running);
-        }
-    }
-}
-
-/// A vertex's line: the state that says most about it, and records per second since `before` (seconds ago).
-fn vertex_line(vertex: &VertexDetails, before: Option<(f64, &VertexDetails)>) -> Vertex {
-    let sum = |vertex: &VertexDetails| {
-        let records = vertex
-            .subtasks
-            .iter()
-            .map(|subtask| (subtask.records_in, subtask.records_out));
-        records.fold((0, 0), |sum, (taken, sent)| (sum.0 + taken, sum.1 + sent))
-    };
-    let (taken, sent) = sum(vertex);
-    let rate = |now: u64, before: u64, seconds: f64| {
-        #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
-        let difference = now.saturating_sub(before) as f64;
-        if seconds > 0.0 { difference / seconds } else { 0.0 }
-    };
-    let (records_in, records_out) = before.map_or((0.0, 0.0), |(seconds, then)| {
-        let (taken_then, sent_then) = sum(then);
-        (rate(taken, taken_then, seconds), rate(sent, sent_then, seconds))
-    });
-    let state = vertex
-        .subtasks
-        .iter()
-        .map(|subtask| subtask.state)
-        .max_by_key(|state| weight(*state));
-    let state = state.unwrap_or(ExecutionState::Created);
-    let subtasks = vertex.subtasks.iter().filter(|subtask| subtask.state == state).count();
-    Vertex {
-        name: vertex.name.clone(),
-        state: state.to_string(),
-        subtasks: u32::try_from(subtasks).unwrap_or(u32::MAX),
-        parallelism: vertex.parallelism,
-        records_in,
-        records_out,
-    }
-}
-
-/// What is worth saying first: trouble, then work in progress, then what is done.
-const fn weight(state: ExecutionState) -> u8 {
-    match state {
-        ExecutionState::Failed => 8,
-        ExecutionState::Canceling => 7,
-        ExecutionState::Canceled => 6,
-        ExecutionState::Running => 5,
-        ExecutionState::Initializing => 4,
-        ExecutionState::Deploying => 3,
-        ExecutionState::Scheduled => 2,
-        ExecutionState::Created => 1,
-        ExecutionState::Finished => 0,
-    }
-}
-
 impl Ending {
+    /// The same for the program that submitted the job.
+    pub(super) fn termination(&self) -> JobTermination {
+        let JobReport {
+            details,
+            outcome,
+            fault,
+        } = &self.report;
+        let (start, end) = (details.summary.start_ms, details.summary.end_ms);
+        let failure = || outcome.failure.as_ref().map(ToString::to_string);
+        JobTermination {
+            status: outcome.status,
+            duration_ms: end.unwrap_or(start).saturating_sub(start),
+            message: fault.as_ref().map(ToString::to_string).or_else(failure),
+        }
+    }
+
+    /// Whether nobody reads our standard output any more.
+    pub(super) const fn is_stdout_closed(&self) -> bool {
+        self.stdout_closed
+    }
+
     /// Says how the job ended.
     ///
     /// # Errors

@@ -1,11 +1,13 @@
 //! `flinkctl job ...`
 
+mod application;
 mod cancel;
 mod follow;
 mod list;
 mod logs;
 mod plan;
 mod run;
+mod shown;
 mod status;
 mod wait;
 

@@ -5,7 +5,7 @@ use crate::{
     commands::Context,
     error::UserError,
     exit_code::ExitCode,
-    program::{self, Program},
+    program::{self, Declared, Program, ProgramError},
     views::PlanView,
 };
 
@@ -21,8 +21,12 @@ pub(super) async fn plan(context: &Context, args: PlanArgs) -> Result<ExitCode, 
     };
     let program = Program::open(&args.program.job).await?;
     program.check_machine()?;
-    let plan = match program::plan(&program.path, &args.program.args, parallelism).await {
-        Ok(plan) => plan,
+    let plan = match program::declare(&program.path, &args.program.args, parallelism).await {
+        Ok(Declared::Job(plan)) => plan,
+        Ok(Declared::Application(application)) => {
+            let (path, jobs) = (program.path, application.jobs);
+            return Err(ProgramError::NoPlan { path, jobs }.into());
+        }
         Err(error) => return error.into_exit(),
     };
     let view = PlanView::of(&plan.graph);

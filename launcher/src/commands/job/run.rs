@@ -1,22 +1,26 @@
 //! `flinkctl job run`: a job in a cluster of its own, in a session, or in its own process.
 
-use std::{path::Path, time::Duration};
+use std::{cell::RefCell, path::Path, time::Duration};
 
 use flink_graph::JobId;
 use flink_rpc::messages::{ClientRequest, Fault, JobSubmission};
 use tokio::time::{Instant, timeout_at};
 
-use super::follow::{Ending, Follow};
+use super::{
+    application,
+    follow::{Ending, Follow},
+    shown::Shown,
+};
 use crate::{
     agent::{ClientError, Replies},
     cli::{OutputFormat, RunArgs},
     commands::Context,
     config::Cluster,
-    control::{Control, call_error, client_error},
+    control::{Control, call_error, client_error, fault_error},
     error::{HostFailure, UserError},
     exit_code::ExitCode,
     process::ProcessIdentity,
-    program::{self, Plan, Program, ProgramError},
+    program::{self, Application, Declared, Plan, Program, ProgramError},
     progress::Phase,
     runtime::SessionKind,
     signals::{Interrupts, interrupted},
@@ -74,36 +78,50 @@ async fn run_per_job(
     let capacity = cluster.total_slots();
     let parallelism = args.parallelism.unwrap_or(capacity);
     // A program that refuses its arguments has the last word, whether the hosts can be reached or not.
-    let planning = program::plan(&program.path, &args.program.args, parallelism);
+    let planning = declare(&program, args, parallelism);
     let connecting = async { Ok(connect(context, &cluster).await) };
     let both = async { Ok(tokio::try_join!(planning, connecting)) };
-    let (plan, control) = match interrupts.or(not_connected, both).await? {
-        Ok((plan, control)) => (plan, control?),
+    let (declared, control) = match interrupts.or(not_connected, both).await? {
+        Ok((declared, control)) => (declared, control?),
         Err(error) => return error.into_exit(),
     };
-    let result = PerJob {
+    let own = OwnCluster {
         context,
         args,
         control: &control,
         program: &program,
         capacity,
-    }
-    .run(plan, interrupts)
-    .await;
+    };
+    let result = match declared {
+        Declared::Job(plan) => own.run_job(plan, interrupts).await,
+        Declared::Application(application) => own.run_application(*application, interrupts).await,
+    };
     control.link.hang_up().await;
     result
 }
 
-/// A job in a cluster of its own.
+/// What the program is to run. One that has a driver is not run detached: nobody would be there to drive.
+async fn declare(program: &Program, args: &RunArgs, parallelism: u32) -> Result<Declared, ProgramError> {
+    match program::declare(&program.path, &args.program.args, parallelism).await? {
+        Declared::Application(application) if args.detach => {
+            let Application { path, jobs, .. } = *application;
+            Err(ProgramError::Detached { path, jobs })
+        }
+        declared => Ok(declared),
+    }
+}
+
+/// A cluster that was started for this command.
 struct Started<'a> {
+    kind: SessionKind,
     session: String,
     jobmanager: ProcessIdentity,
-    job: JobId,
     /// The call that tells how the cluster ended.
     hold: Replies<'a, ()>,
 }
 
-struct PerJob<'a> {
+/// A job, or an application, with a cluster of its own.
+struct OwnCluster<'a> {
     context: &'a Context,
     args: &'a RunArgs,
     control: &'a Control,
@@ -111,37 +129,76 @@ struct PerJob<'a> {
     capacity: u32,
 }
 
-impl PerJob<'_> {
-    async fn run(&self, plan: Plan, interrupts: &mut Interrupts) -> Result<ExitCode, UserError> {
-        let needed = plan.graph.slots_required();
-        if needed > self.capacity {
-            return Err(too_many_slots(&plan, self.capacity, self.control.cluster()));
+impl OwnCluster<'_> {
+    async fn run_job(&self, plan: Plan, interrupts: &mut Interrupts) -> Result<ExitCode, UserError> {
+        if plan.graph.slots_required() > self.capacity {
+            return Err(fault_error(too_many_slots(
+                &plan,
+                self.capacity,
+                self.control.cluster(),
+                "nothing was started",
+            )));
         }
         // What was started by then is undone with its call, or ends for want of its holder; a detached job that has
         // arrived goes on.
         let not_submitted = || not_submitted(self.args.detach);
-        let Started {
-            session,
-            jobmanager,
-            job,
-            hold,
-        } = interrupts.or(not_submitted, self.start(plan)).await?;
+        let starting = async {
+            let started = self.start(SessionKind::PerJob).await?;
+            let job = submit(self.control, &started.session, self.program, plan, self.args).await?;
+            Ok((started, job))
+        };
+        let (started, job) = interrupts.or(not_submitted, starting).await?;
         if self.args.detach {
             return detached(self.context, job);
         }
         let follow = Follow {
             context: self.context,
             control: self.control,
-            session: &session,
+            session: &started.session,
             job,
             per_job: true,
+            shown: &RefCell::new(Shown::one(self.context.progress())),
+            states: None,
         };
-        let verdict = follow.to_the_end(interrupts).await?.report(self.context);
+        let verdict = follow.to_the_end(Some(interrupts)).await?.report(self.context);
+        self.end(verdict, started, interrupts).await
+    }
+
+    /// Its cluster is there for the driver, whatever that submits, and ends with it.
+    async fn run_application(
+        &self,
+        application: Application,
+        interrupts: &mut Interrupts,
+    ) -> Result<ExitCode, UserError> {
+        let not_submitted = || not_submitted(false);
+        let started = interrupts
+            .or(not_submitted, self.start(SessionKind::Application))
+            .await?;
+        let cluster = application::Cluster {
+            context: self.context,
+            args: self.args,
+            control: self.control,
+            program: self.program,
+            session: &started.session,
+            own: Some(self.capacity),
+        };
+        let verdict = cluster.drive(application, interrupts).await?;
+        self.end(verdict, started, interrupts).await
+    }
+
+    /// Says how it went, and takes the cluster down.
+    async fn end(
+        &self,
+        verdict: Result<ExitCode, UserError>,
+        started: Started<'_>,
+        interrupts: &mut Interrupts,
+    ) -> Result<ExitCode, UserError> {
         // Why the job failed is said before its cluster is taken down, which may take a while when hosts are gone.
         let json = self.context.output.is_json();
         let verdict = verdict.map_err(|error| self.context.progress().suspend(|| error.tell(json)));
+        let session = started.session.clone();
         let torn_down = tokio::select! {
-            result = self.tear_down(jobmanager, &session, hold) => result,
+            result = self.tear_down(started) => result,
             () = interrupts.next() => Err(teardown_warning(&session, "not waited for its cluster to end")),
         };
         if let Err(warning) = torn_down {
@@ -150,13 +207,14 @@ impl PerJob<'_> {
         verdict
     }
 
-    /// From the upload to the submission.
-    async fn start(&self, plan: Plan) -> Result<Started<'_>, UserError> {
+    /// From the upload to a JobManager that this command holds.
+    async fn start(&self, kind: SessionKind) -> Result<Started<'_>, UserError> {
         upload(self.context, self.control, self.program).await?;
         let progress = self.context.progress();
         let id = flink_graph::ClusterId::random().to_string();
-        let session = format!("job-{}", &id[20..]);
-        let startup = self.control.startup(&session, SessionKind::PerJob);
+        let prefix = if kind == SessionKind::Application { "app" } else { "job" };
+        let session = format!("{prefix}-{}", &id[20..]);
+        let startup = self.control.startup(&session, kind);
         progress.begin(Phase::Starting, 1);
         progress.step(Phase::Starting, &startup.host, "JobManager");
         let jobmanager = self.control.launch(&startup).await?;
@@ -168,27 +226,33 @@ impl PerJob<'_> {
             .await
             .map_err(client_error)?;
         hold.next().await.map_err(client_error)?;
-        let job = submit(self.control, &session, self.program, plan, self.args).await?;
         Ok(Started {
+            kind,
             session,
             jobmanager,
-            job,
             hold,
         })
     }
 
-    /// The cluster ends by itself once its result was served; this waits until it has.
-    async fn tear_down(
-        &self,
-        jobmanager: ProcessIdentity,
-        session: &str,
-        mut hold: Replies<'_, ()>,
-    ) -> Result<(), UserError> {
+    /// Waits until the cluster has ended. That of one job does so by itself once its result was served; others are told
+    /// to.
+    async fn tear_down(&self, started: Started<'_>) -> Result<(), UserError> {
+        let Started {
+            kind,
+            session,
+            jobmanager,
+            mut hold,
+        } = started;
         let progress = self.context.progress();
         progress.begin(Phase::Stopping, 1);
         progress.step(Phase::Stopping, &self.control.host().name, "cluster");
         let limit = self.control.cluster().supervise.stop_grace + TEARDOWN_SLACK;
         let deadline = Instant::now() + limit;
+        if kind == SessionKind::Application {
+            // How it ends is heard from the call that holds it.
+            let stopping = self.control.ask::<()>(&session, &ClientRequest::StopCluster);
+            let _heard_there = timeout_at(deadline, stopping).await;
+        }
         if let Ok(Err(ClientError::Fault(fault))) = timeout_at(deadline, hold.next()).await {
             return Err(left_behind(fault));
         }
@@ -201,7 +265,7 @@ impl PerJob<'_> {
             .map_err(call_error)?;
         if !gone {
             let what = format!("its cluster has not ended within {limit:?}");
-            return Err(teardown_warning(session, &what));
+            return Err(teardown_warning(&session, &what));
         }
         progress.done(Phase::Stopping, &self.control.host().name);
         progress.end(Phase::Stopping);
@@ -261,8 +325,19 @@ async fn run_in_session(
         };
         let submitting = submit_to_session(context, args, &control, &program, session);
         let job = match interrupts.or(unknown, submitting).await? {
-            Ok(job) => job,
-            Err(spoken) => return Ok(spoken),
+            InSession::Submitted(job) => job,
+            InSession::Application(application) => {
+                let cluster = application::Cluster {
+                    context,
+                    args,
+                    control: &control,
+                    program: &program,
+                    session,
+                    own: None,
+                };
+                return cluster.drive(*application, interrupts).await?;
+            }
+            InSession::Spoken(code) => return Ok(code),
         };
         if args.detach {
             return detached(context, job);
@@ -273,8 +348,10 @@ async fn run_in_session(
             session,
             job,
             per_job: false,
+            shown: &RefCell::new(Shown::one(context.progress())),
+            states: None,
         };
-        let ending: Ending = follow.to_the_end(interrupts).await?;
+        let ending: Ending = follow.to_the_end(Some(interrupts)).await?;
         ending.report(context)
     }
     .await;
@@ -282,17 +359,27 @@ async fn run_in_session(
     result
 }
 
-/// The submitted job; `Err` in the answer is the exit code of a program that has spoken for itself.
+/// What a program came to in a session.
+enum InSession {
+    /// Its job is there.
+    Submitted(JobId),
+    /// Its driver waits.
+    Application(Box<Application>),
+    /// It has spoken for itself, and wants this exit code.
+    Spoken(ExitCode),
+}
+
+/// Has the program declared and brought to the session; its job, if it has one, is submitted.
 async fn submit_to_session(
     context: &Context,
     args: &RunArgs,
     control: &Control,
     program: &Program,
     session: &str,
-) -> Result<Result<JobId, ExitCode>, UserError> {
+) -> Result<InSession, UserError> {
     let record = control.expect_session(session).await?;
     if !record.kind.takes_jobs() {
-        let what = format!("\"{session}\" is the cluster of one job and takes no other");
+        let what = format!("\"{session}\" is the cluster of one program and takes no other jobs");
         return Err(UserError::new("session.per-job", ExitCode::Conflict, what).help("flinkctl session list"));
     }
     let status: flink_rpc::messages::ClusterStatus = control
@@ -303,13 +390,19 @@ async fn submit_to_session(
     let parallelism = args
         .parallelism
         .unwrap_or_else(|| (present + status.startable_slots).max(1));
-    let planning = program::plan(&program.path, &args.program.args, parallelism);
+    let planning = declare(program, args, parallelism);
     let uploading = async { Ok(upload(context, control, program).await) };
-    let plan = match tokio::try_join!(planning, uploading) {
-        Ok((plan, uploaded)) => uploaded.map(|()| plan)?,
-        Err(error) => return error.into_exit().map(Err),
+    let declared = match tokio::try_join!(planning, uploading) {
+        Ok((declared, uploaded)) => uploaded.map(|()| declared)?,
+        Err(error) => return error.into_exit().map(InSession::Spoken),
     };
-    submit(control, session, program, plan, args).await.map(Ok)
+    match declared {
+        Declared::Job(plan) => {
+            let job = submit(control, session, program, plan, args).await?;
+            Ok(InSession::Submitted(job))
+        }
+        Declared::Application(application) => Ok(InSession::Application(application)),
+    }
 }
 
 async fn connect(context: &Context, cluster: &Cluster) -> Result<Control, UserError> {
@@ -371,17 +464,21 @@ async fn submit(
     plan: Plan,
     args: &RunArgs,
 ) -> Result<JobId, UserError> {
-    let submission = JobSubmission {
+    let submission = submission(program, plan, args);
+    control
+        .ask(session, &ClientRequest::Submit(Box::new(submission)))
+        .await
+        .map_err(client_error)
+}
+
+pub(super) fn submission(program: &Program, plan: Plan, args: &RunArgs) -> JobSubmission {
+    JobSubmission {
         graph: plan.graph,
         artifact: program.digest,
         args: plan.args,
         attached: !args.detach,
         slot_timeout_ms: u64::try_from(args.slot_timeout.as_millis()).unwrap_or(u64::MAX),
-    };
-    control
-        .ask(session, &ClientRequest::Submit(Box::new(submission)))
-        .await
-        .map_err(client_error)
+    }
 }
 
 fn detached(context: &Context, job: JobId) -> Result<ExitCode, UserError> {
@@ -400,22 +497,25 @@ fn detached(context: &Context, job: JobId) -> Result<ExitCode, UserError> {
     Ok(ExitCode::Ok)
 }
 
-/// The refusal before anything is started: not even all hosts together have the slots.
-fn too_many_slots(plan: &Plan, capacity: u32, cluster: &Cluster) -> UserError {
+/// The refusal before anything is started for a job: not even all hosts together have the slots. `but` says what comes
+/// of it.
+pub(super) fn too_many_slots(plan: &Plan, capacity: u32, cluster: &Cluster, but: &str) -> Fault {
     let needed = plan.graph.slots_required();
     let what = format!(
         "job \"{}\" needs {needed} slots, the cluster can offer {capacity}",
         plan.graph.name
     );
     let managers = cluster.max_taskmanagers();
-    let mut error = UserError::new("slots.insufficient", ExitCode::Slots, what).detail(format!(
-        "{managers} TaskManagers with {capacity} slots in all; nothing was started"
-    ));
+    let mut fault =
+        Fault::new("slots.insufficient", what).with_help(format!("-p {capacity}, or give the hosts more slots"));
+    fault
+        .notes
+        .push(format!("{managers} TaskManagers with {capacity} slots in all; {but}"));
     if let Some(vertex) = plan.graph.largest_vertex() {
-        error = error.detail(format!(
+        fault.notes.push(format!(
             "largest vertex: `{}` with parallelism {}",
             vertex.name, vertex.parallelism
         ));
     }
-    error.help(format!("-p {capacity}, or give the hosts more slots"))
+    fault
 }

@@ -1,17 +1,26 @@
 //! The local cluster: a job's tasks as threads of this process, under the same ExecutionGraph that a JobMaster drives.
 
+mod application;
 mod cluster;
 mod coordination;
 mod stdout;
 
 use std::{process::ExitCode, sync::Arc, time::Instant};
 
-use flink_graph::{JobFailure, JobStatus};
+use flink_graph::{JobFailure, JobId, JobStatus};
+use flink_rpc::messages::DriverFailure;
 use flink_worker::JobProgram;
 
-use super::exit_code;
-use crate::{Error, Result};
-use cluster::{Ending, LocalCluster};
+use super::{
+    driving::{DriverEnd, Driving},
+    exit_code, tell,
+};
+use crate::{
+    Error, Result,
+    application::{BoundDriver, Jobs},
+};
+use application::LocalJobs;
+use cluster::{Ending, Interrupts, LocalCluster, Stops};
 use stdout::Stdout;
 
 /// Name of the environment variable with the parallelism of operators that set none. Default: the number of cores.
@@ -28,7 +37,7 @@ pub(super) fn run(declare: impl FnOnce(u32) -> Result<JobProgram>) -> ExitCode {
     };
     let name = program.graph().name.clone();
     let (started, stdout) = (Instant::now(), Arc::new(Stdout::default()));
-    let ending = LocalCluster::run(program, stdout.clone(), true);
+    let ending = LocalCluster::run(JobId::random(), program, stdout.clone(), Stops::Signals, |_| ());
     let code = match ending {
         // As a program that SIGPIPE ends: without a word.
         _ if stdout.is_closed() => exit_code::OUTPUT_CLOSED,
@@ -60,9 +69,73 @@ pub(super) fn run(declare: impl FnOnce(u32) -> Result<JobProgram>) -> ExitCode {
     ExitCode::from(code)
 }
 
+/// Runs an application, each of its jobs in a cluster of its own.
+pub(super) fn drive(jobs: Jobs, driver: BoundDriver) -> ExitCode {
+    let parallelism = match default_parallelism() {
+        Ok(parallelism) => parallelism,
+        Err(error) => {
+            tell(&format!("error[application.failed]: {error}"));
+            return ExitCode::from(exit_code::INTERNAL);
+        }
+    };
+    let driving = Driving {
+        jobs,
+        driver,
+        parallelism,
+    };
+    let stdout = Arc::new(Stdout::default());
+    let code = match serve(driving, &stdout) {
+        // As a program that SIGPIPE ends: without a word.
+        _ if stdout.is_closed() => exit_code::OUTPUT_CLOSED,
+        Ok((_, true)) => {
+            tell("the application was interrupted");
+            exit_code::INTERRUPTED
+        }
+        Ok((Ok(()), false)) => return ExitCode::SUCCESS,
+        Ok((Err(failure), false)) => report(&failure),
+        Err(error) => {
+            tell(&format!("error[internal]: the application could not be run: {error}"));
+            exit_code::INTERNAL
+        }
+    };
+    ExitCode::from(code)
+}
+
+/// How its driver ended, and whether the user interrupted it.
+fn serve(driving: Driving, stdout: &Arc<Stdout>) -> std::io::Result<(DriverEnd, bool)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let interrupts = runtime.block_on(async { Interrupts::new() })?;
+    let jobs = LocalJobs::new(Arc::clone(stdout), interrupts);
+    driving.run(&runtime, |calls, over| jobs.serve(calls, over))
+}
+
+/// Says why an application failed; the exit code.
+fn report(failure: &DriverFailure) -> u8 {
+    let (what, code) = match failure {
+        DriverFailure::Job {
+            status: JobStatus::Canceled,
+            message,
+            ..
+        } => (format!("error[job.cancelled]: {message}"), exit_code::JOB_CANCELED),
+        DriverFailure::Job { message, .. } => (format!("error[job.failed]: {message}"), exit_code::JOB_FAILED),
+        DriverFailure::Refused(fault) => (format!("error[{}]: {fault}", fault.code), exit_code::INTERNAL),
+        DriverFailure::Error { message } => (
+            format!("error[application.failed]: the driver returned an error: {message}"),
+            exit_code::JOB_FAILED,
+        ),
+        DriverFailure::Panicked { message } => (
+            format!("error[application.panicked]: the driver panicked: {message}"),
+            exit_code::JOB_FAILED,
+        ),
+    };
+    tell(&what);
+    code
+}
+
 /// Runs a job that must finish, and that nobody can interrupt.
 pub(super) fn run_to_end(program: JobProgram) -> Result<()> {
-    let ending = LocalCluster::run(program, Arc::new(Stdout::default()), false).map_err(Error::msg)?;
+    let stdout = Arc::new(Stdout::default());
+    let ending = LocalCluster::run(JobId::random(), program, stdout, Stops::Never, |_| ()).map_err(Error::msg)?;
     if ending.outcome.status == JobStatus::Finished {
         return Ok(());
     }
@@ -83,9 +156,4 @@ fn default_parallelism() -> Result<u32> {
         },
         Err(_) => Ok(std::thread::available_parallelism().map_or(1, |cores| cores.get() as u32)),
     }
-}
-
-#[expect(clippy::print_stderr, reason = "this is the program's own command line")]
-fn tell(message: &str) {
-    eprintln!("{message}");
 }

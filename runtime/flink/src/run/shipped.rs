@@ -6,33 +6,46 @@ use crate::{Error, Result};
 
 /// Opaque to everyone but the program itself.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Shipped {
+pub(crate) struct Shipped {
+    /// Which of the program's jobs it is; `None` in a program that has one.
+    pub(crate) job: Option<String>,
     /// The job's name, until `build` sets one: a worker's program file is named otherwise.
-    pub(super) job_name: String,
+    pub(crate) job_name: String,
     /// The default parallelism.
-    pub(super) parallelism: u32,
+    pub(crate) parallelism: u32,
     args: Vec<u8>,
 }
 
 impl Shipped {
-    pub(super) fn new(job_name: String, parallelism: u32, args: &impl Serialize) -> Result<Self> {
+    /// The job of a program that has one.
+    pub(super) fn of_program(job_name: String, parallelism: u32, args: &impl Serialize) -> Result<Self> {
+        Self::new(None, job_name, parallelism, args)
+    }
+
+    /// This job of an application.
+    pub(crate) fn of_application(job: &str, parallelism: u32, args: &impl Serialize) -> Result<Self> {
+        Self::new(Some(job.to_owned()), job.to_owned(), parallelism, args)
+    }
+
+    fn new(job: Option<String>, job_name: String, parallelism: u32, args: &impl Serialize) -> Result<Self> {
         let args = postcard::to_stdvec(args).map_err(|error| not_portable(&error))?;
         Ok(Self {
+            job,
             job_name,
             parallelism,
             args,
         })
     }
 
-    pub(super) fn args<A: DeserializeOwned>(&self) -> Result<A> {
+    pub(crate) fn args<A: DeserializeOwned>(&self) -> Result<A> {
         postcard::from_bytes(&self.args).map_err(|error| not_portable(&error))
     }
 
-    pub(super) fn encode(&self) -> Result<Vec<u8>> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>> {
         Ok(postcard::to_stdvec(self)?)
     }
 
-    pub(super) fn decode(bytes: &[u8]) -> Result<Self> {
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self> {
         Ok(postcard::from_bytes(bytes)?)
     }
 }
@@ -50,7 +63,7 @@ mod tests {
 
     #[test]
     fn arguments_survive_the_journey() {
-        let shipped = Shipped::new("job".to_owned(), 3, &(7_u8, Some("x"))).unwrap();
+        let shipped = Shipped::of_application("job", 3, &(7_u8, Some("x"))).unwrap();
         let arrived = Shipped::decode(&shipped.encode().unwrap()).unwrap();
         assert_eq!(arrived, shipped);
         assert_eq!(
@@ -70,7 +83,7 @@ mod tests {
             #[serde(flatten)]
             inner: Inner,
         }
-        let error = Shipped::new("job".to_owned(), 1, &Flat { inner: Inner { x: 1 } }).unwrap_err();
+        let error = Shipped::of_program("job".to_owned(), 1, &Flat { inner: Inner { x: 1 } }).unwrap_err();
         assert!(
             error
                 .to_string()

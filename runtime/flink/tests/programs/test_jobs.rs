@@ -1,5 +1,7 @@
 //! The job program of this crate's tests: `TEST_JOB` names the job.
 
+#[path = "applications.rs"]
+mod applications;
 #[path = "summing_sink.rs"]
 mod summing_sink;
 
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         "coordinator-stuck" => flink::run(|env: &mut _, args| coordinated(env, args, Mood::Hangs)),
         "coordinator-start-error" => flink::run(|env: &mut _, args| coordinated(env, args, Mood::FailsToStart)),
         "coordinator-end-error" => flink::run(|env: &mut _, args| coordinated(env, args, Mood::FailsAtTheEnd)),
+        "application" => applications::run(),
         _ => ExitCode::from(99),
     }
 }

@@ -55,7 +55,11 @@ pub(crate) fn local(job: &str, args: &[&str]) -> Command {
     command
 }
 
-fn in_role(role: &str, job: &str, args: &[&str]) -> (Child, FrameReader<OwnedReadHalf>, FrameWriter<OwnedWriteHalf>) {
+pub(crate) fn in_role(
+    role: &str,
+    job: &str,
+    args: &[&str],
+) -> (Child, FrameReader<OwnedReadHalf>, FrameWriter<OwnedWriteHalf>) {
     let (ours, theirs) = StdUnixStream::pair().unwrap();
     let child = local(job, args)
         .env("FLINK_ROLE", role)
@@ -81,6 +85,7 @@ pub(crate) async fn plan(job: &str, args: &[&str], default_parallelism: u32) -> 
             Ok((graph, args))
         }
         FromProgram::Failed { message } => Err(message),
+        other => panic!("a program with one job said {other:?}"),
     }
 }
 

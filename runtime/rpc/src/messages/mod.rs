@@ -20,7 +20,7 @@ pub use coordination::{
     MAX_OPERATOR_EVENT, MAX_WAITING_BYTES, MAX_WAITING_EVENTS, OperatorEvent, SUBTASK_WINDOW, ToCoordinator,
     coordinator_queue,
 };
-pub use program::{FromProgram, ToProgram, program_marker, protocol_of_program};
+pub use program::{DriverFailure, FromProgram, JobTermination, ToProgram, program_marker, protocol_of_program};
 pub use startup::TaskManagerStartup;
 pub use task_manager::{
     BlobHeader, BlobRequest, FromTaskManager, JobSpec, Registered, Registration, SlotRequest, TaskManagerRequest,
@@ -34,7 +34,7 @@ pub use worker::{
 use serde::{Deserialize, Serialize};
 
 /// Version of everything in this module. Processes of different versions refuse one another.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;
 
 /// SHA-256 of a blob's bytes: its name everywhere. Prints as 64 lower-case hex digits, as `sha256sum` does.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

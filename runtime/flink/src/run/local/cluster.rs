@@ -21,7 +21,7 @@ use tokio::{
 };
 
 use super::coordination::Coordination;
-use crate::run::exit_code;
+use crate::run::{exit_code, tell};
 
 /// The name of the one host.
 pub(super) const HOST: &str = "localhost";
@@ -36,21 +36,39 @@ pub(super) struct Ending {
     pub(super) interrupted: bool,
 }
 
-pub(super) struct LocalCluster {
+/// Runs one job in this process.
+pub(super) struct LocalCluster<F> {
     graph: ExecutionGraph,
+    /// Is told each state of the job.
+    on_status: F,
     executor: TaskExecutor,
     coordination: Coordination,
     outcome: Option<JobOutcome>,
     interrupted: bool,
 }
 
-impl LocalCluster {
-    /// Runs a job to its end. With `interruptible`, an interrupt or termination signal cancels it, and a second one
-    /// ends the process.
+/// Who may want the job to be cancelled.
+pub(super) enum Stops {
+    /// Nobody.
+    Never,
+    /// The user, with an interrupt or termination signal; a second one ends the process.
+    Signals,
+    /// Whoever holds the other end.
+    Requests(mpsc::Receiver<()>),
+}
+
+impl<F: FnMut(JobStatus)> LocalCluster<F> {
+    /// Runs a job to its end, or until it is stopped. `on_status` is told each of its states.
     ///
     /// # Errors
     /// What keeps the cluster from starting.
-    pub(super) fn run(program: JobProgram, output: Arc<dyn JobOutput>, interruptible: bool) -> Result<Ending, String> {
+    pub(super) fn run(
+        job: JobId,
+        program: JobProgram,
+        output: Arc<dyn JobOutput>,
+        stops: Stops,
+        on_status: F,
+    ) -> Result<Ending, String> {
         if let Err(failure) = program.preflight() {
             let failure = JobFailure {
                 task: None,
@@ -66,13 +84,13 @@ impl LocalCluster {
                 interrupted: false,
             });
         }
-        let job = JobId::random();
         let environment = start_network(job)?;
         let (here, graph) = (TaskManagerId::random(), Arc::clone(program.graph()));
         let (events, task_events) = mpsc::channel(TASK_EVENT_CAPACITY);
         let (slots, program) = (graph.slots_required(), Arc::new(program));
         let mut cluster = Self {
             graph: ExecutionGraph::new(job, graph, now_ms()),
+            on_status,
             coordination: Coordination::new(job, Arc::clone(&program)),
             executor: TaskExecutor::new(program, environment.clone(), here, output, events),
             outcome: None,
@@ -87,10 +105,14 @@ impl LocalCluster {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| error.to_string())?;
         let outcome = runtime.block_on(async {
-            let mut interrupts = if interruptible { Some(Interrupts::new()?) } else { None };
+            let mut stops = match stops {
+                Stops::Never => Source::None,
+                Stops::Signals => Source::Signals(Interrupts::new()?),
+                Stops::Requests(requests) => Source::Requests(requests),
+            };
             cluster.handle(Event::Start);
             cluster.handle(Event::SlotsOffered((0..slots).map(offer).collect()));
-            Ok(cluster.serve(task_events, &mut interrupts).await)
+            Ok(cluster.serve(task_events, &mut stops).await)
         });
         let interrupted = cluster.interrupted;
         drop(cluster);
@@ -100,11 +122,7 @@ impl LocalCluster {
             .map_err(|error: std::io::Error| format!("cannot listen for signals: {error}"))
     }
 
-    async fn serve(
-        &mut self,
-        mut task_events: mpsc::Receiver<ExecutorEvent>,
-        interrupts: &mut Option<Interrupts>,
-    ) -> JobOutcome {
+    async fn serve(&mut self, mut task_events: mpsc::Receiver<ExecutorEvent>, stops: &mut Source) -> JobOutcome {
         let mut tick = tokio::time::interval(Duration::from_secs(1));
         loop {
             if let Some(outcome) = self.outcome.take() {
@@ -122,7 +140,7 @@ impl LocalCluster {
                     let events = self.coordination.said(said, &mut self.executor);
                     events.into_iter().for_each(|event| self.handle(event));
                 }
-                () = interrupted(interrupts) => self.interrupt(),
+                stop = stops.next() => self.stop(stop),
                 _ = tick.tick() => {
                     if let Some(task) = self.executor.stuck_task(Instant::now(), CANCELLATION_TIMEOUT) {
                         let seconds = CANCELLATION_TIMEOUT.as_secs();
@@ -137,12 +155,19 @@ impl LocalCluster {
         }
     }
 
+    fn stop(&mut self, stop: Stop) {
+        match stop {
+            Stop::Requested => self.handle(Event::Cancel),
+            Stop::Interrupted => self.interrupt(),
+        }
+    }
+
     fn interrupt(&mut self) {
         if self.interrupted {
             end_at_once("interrupted again");
         }
         self.interrupted = true;
-        super::tell("cancelling the job (interrupt again to end at once)");
+        tell("cancelling the job (interrupt again to end at once)");
         self.handle(Event::Cancel);
     }
 
@@ -191,7 +216,10 @@ impl LocalCluster {
                     self.handle_if_any(failed);
                 }
                 Action::StopCoordinator => self.coordination.stop(Instant::now()),
-                Action::JobStatusChanged { from, to } => tracing::debug!(%from, %to, "job"),
+                Action::JobStatusChanged { from, to } => {
+                    tracing::debug!(%from, %to, "job");
+                    (self.on_status)(to);
+                }
                 Action::DeclareRequirements { .. } | Action::FreeSlots(_) => {}
             }
         }
@@ -208,29 +236,59 @@ fn start_network(job: JobId) -> Result<NetworkEnvironment, String> {
 }
 
 /// The signals by which a user ends a program.
-struct Interrupts {
+pub(super) struct Interrupts {
     interrupt: Signal,
     terminate: Signal,
 }
 
 impl Interrupts {
-    fn new() -> std::io::Result<Self> {
+    /// From now on, they no longer end the process by themselves.
+    ///
+    /// # Errors
+    /// When the system does not allow it.
+    pub(super) fn new() -> std::io::Result<Self> {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
         })
     }
+
+    /// The next of them. Cancel safe.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
-async fn interrupted(interrupts: &mut Option<Interrupts>) {
-    match interrupts {
-        Some(Interrupts { interrupt, terminate }) => {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+/// Where requests to stop come from.
+enum Source {
+    None,
+    Signals(Interrupts),
+    Requests(mpsc::Receiver<()>),
+}
+
+/// A request to stop.
+enum Stop {
+    Interrupted,
+    Requested,
+}
+
+impl Source {
+    /// The next request; never, when none can come any more. Cancel safe.
+    async fn next(&mut self) -> Stop {
+        match self {
+            Self::Signals(interrupts) => {
+                interrupts.next().await;
+                Stop::Interrupted
             }
+            Self::Requests(requests) => match requests.recv().await {
+                Some(()) => Stop::Requested,
+                None => pending().await,
+            },
+            Self::None => pending().await,
         }
-        None => pending().await,
     }
 }
 
@@ -242,7 +300,7 @@ fn now_ms() -> u64 {
 
 /// Ends the process without waiting for its tasks.
 #[expect(clippy::exit, reason = "task threads in the job's own code cannot be waited for")]
-fn end_at_once(reason: &str) -> ! {
-    super::tell(&format!("error[job.cancelled]: {reason}"));
+pub(super) fn end_at_once(reason: &str) -> ! {
+    tell(&format!("error[job.cancelled]: {reason}"));
     std::process::exit(exit_code::INTERRUPTED.into())
 }

@@ -1,0 +1,304 @@
+//! What is shown while jobs start and run: of one job, or of all that a program has submitted.
+
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
+
+use flink_graph::{ExecutionState, JobId};
+use flink_rpc::messages::{JobDetails, ProvisioningEvent, ProvisioningStage, VertexDetails};
+
+use crate::progress::{Event, Phase, Progress, Vertex};
+
+/// The jobs that are shown, and the hosts that start for them.
+pub(super) struct Shown {
+    progress: Progress,
+    /// Whether the vertices bear the name of their job.
+    with_names: bool,
+    /// What each host is doing for its TaskManager; `None` when that is over.
+    hosts: BTreeMap<String, Option<String>>,
+    slots_begun: bool,
+    /// Those that run.
+    jobs: BTreeMap<JobId, ShownJob>,
+}
+
+struct ShownJob {
+    /// What its vertices' names begin with.
+    label: String,
+    vertices: Vec<Vertex>,
+    last: (Instant, Arc<JobDetails>),
+}
+
+impl Shown {
+    /// One job.
+    pub(super) fn one(progress: Progress) -> Self {
+        Self::new(progress, false)
+    }
+
+    /// Any number of jobs, which are told apart by their names.
+    pub(super) fn several(progress: Progress) -> Self {
+        Self::new(progress, true)
+    }
+
+    fn new(progress: Progress, with_names: bool) -> Self {
+        Self {
+            progress,
+            with_names,
+            hosts: BTreeMap::new(),
+            slots_begun: false,
+            jobs: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn provisioning(&mut self, event: ProvisioningEvent) {
+        if !self.slots_begun {
+            self.slots_begun = true;
+            self.progress.begin(Phase::Slots, 0);
+        }
+        let host = event.host;
+        let step = match event.stage {
+            ProvisioningStage::Connecting => Some("connecting".to_owned()),
+            ProvisioningStage::Uploading { sent, total } => {
+                Some(format!("uploading flinkctl {}%", sent * 100 / total.max(1)))
+            }
+            ProvisioningStage::Starting => Some("starting".to_owned()),
+            ProvisioningStage::Registered { .. } => {
+                self.progress.done(Phase::Slots, &host);
+                None
+            }
+            ProvisioningStage::Failed(fault) => {
+                self.progress.failed(Phase::Slots, &host, &fault.message);
+                None
+            }
+        };
+        if let Some(step) = &step {
+            self.progress.step(Phase::Slots, &host, step);
+        }
+        self.hosts.insert(host, step);
+        let ready = self.hosts.values().filter(|step| step.is_none()).count();
+        self.progress
+            .report(Event::Count(Phase::Slots, ready, self.hosts.len()));
+    }
+
+    /// The hosts whose TaskManagers are on their way.
+    pub(super) fn starting(&self) -> Vec<String> {
+        let starting = self.hosts.iter().filter_map(|(host, step)| {
+            let step = step.as_ref()?;
+            Some(format!("{host} ({step})"))
+        });
+        starting.collect()
+    }
+
+    /// A job is so far.
+    pub(super) fn progress(&mut self, details: &Arc<JobDetails>) {
+        let job = details.summary.id;
+        let subtasks = details.vertices.iter().flat_map(|vertex| &vertex.subtasks);
+        let is_deployed = subtasks.into_iter().any(|subtask| subtask.host.is_some());
+        if !is_deployed && !self.jobs.contains_key(&job) {
+            return;
+        }
+        let now = Instant::now();
+        let before = self.jobs.remove(&job);
+        if before.is_none() {
+            self.end_slots();
+            if self.jobs.is_empty() {
+                self.progress.begin(Phase::Running, details.vertices.len());
+            }
+        }
+        let label = match &before {
+            Some(before) => before.label.clone(),
+            None => self.label(&details.summary.name),
+        };
+        let vertices = details.vertices.iter().enumerate().map(|(index, vertex)| {
+            let before = before.as_ref().and_then(
+                |ShownJob {
+                     last: (then, details), ..
+                 }| { Some((now.duration_since(*then).as_secs_f64(), details.vertices.get(index)?)) },
+            );
+            vertex_line(&label, vertex, before)
+        });
+        let vertices = vertices.collect();
+        let last = (now, Arc::clone(details));
+        self.jobs.insert(job, ShownJob { label, vertices, last });
+        self.show();
+    }
+
+    /// A job has ended.
+    pub(super) fn end(&mut self, job: JobId) {
+        let ran = self.jobs.remove(&job).is_some();
+        if !self.jobs.is_empty() {
+            self.show();
+        } else if ran {
+            self.progress.end(Phase::Running);
+        } else {
+            self.end_slots();
+        }
+    }
+
+    fn end_slots(&mut self) {
+        if self.slots_begun {
+            self.progress.end(Phase::Slots);
+            self.slots_begun = false;
+            self.hosts.clear();
+        }
+    }
+
+    /// A label that no other job has: with a number, if there are others of that name.
+    fn label(&self, name: &str) -> String {
+        if !self.with_names {
+            return String::new();
+        }
+        let is_free = |label: &String| self.jobs.values().all(|job| job.label != *label);
+        let numbered = (2..).map(|number| format!("{name} ({number}): "));
+        std::iter::once(format!("{name}: "))
+            .chain(numbered)
+            .find(is_free)
+            .unwrap_or_default()
+    }
+
+    fn show(&self) {
+        let vertices: Vec<Vertex> = self.jobs.values().flat_map(|job| &job.vertices).cloned().collect();
+        let is_finished = |vertex: &&Vertex| vertex.state == ExecutionState::Finished.to_string();
+        let finished = vertices.iter().filter(is_finished).count();
+        self.progress
+            .report(Event::Count(Phase::Running, finished, vertices.len()));
+        self.progress.report(Event::Vertices(vertices));
+    }
+}
+
+/// A vertex's line: the state that says most about it, and records per second since `before` (seconds ago).
+fn vertex_line(label: &str, vertex: &VertexDetails, before: Option<(f64, &VertexDetails)>) -> Vertex {
+    let sum = |vertex: &VertexDetails| {
+        let records = vertex
+            .subtasks
+            .iter()
+            .map(|subtask| (subtask.records_in, subtask.records_out));
+        records.fold((0, 0), |sum, (taken, sent)| (sum.0 + taken, sum.1 + sent))
+    };
+    let (taken, sent) = sum(vertex);
+    let rate = |now: u64, before: u64, seconds: f64| {
+        #[expect(clippy::cast_precision_loss, reason = "shown with three digits")]
+        let difference = now.saturating_sub(before) as f64;
+        if seconds > 0.0 { difference / seconds } else { 0.0 }
+    };
+    let (records_in, records_out) = before.map_or((0.0, 0.0), |(seconds, then)| {
+        let (taken_then, sent_then) = sum(then);
+        (rate(taken, taken_then, seconds), rate(sent, sent_then, seconds))
+    });
+    let state = vertex
+        .subtasks
+        .iter()
+        .map(|subtask| subtask.state)
+        .max_by_key(|state| weight(*state));
+    let state = state.unwrap_or(ExecutionState::Created);
+    let subtasks = vertex.subtasks.iter().filter(|subtask| subtask.state == state).count();
+    Vertex {
+        name: format!("{label}{}", vertex.name),
+        state: state.to_string(),
+        subtasks: u32::try_from(subtasks).unwrap_or(u32::MAX),
+        parallelism: vertex.parallelism,
+        records_in,
+        records_out,
+    }
+}
+
+/// What is worth saying first: trouble, then work in progress, then what is done.
+const fn weight(state: ExecutionState) -> u8 {
+    match state {
+        ExecutionState::Failed => 8,
+        ExecutionState::Canceling => 7,
+        ExecutionState::Canceled => 6,
+        ExecutionState::Running => 5,
+        ExecutionState::Initializing => 4,
+        ExecutionState::Deploying => 3,
+        ExecutionState::Scheduled => 2,
+        ExecutionState::Created => 1,
+        ExecutionState::Finished => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flink_graph::JobStatus;
+    use flink_rpc::messages::{JobSummary, SubtaskDetails};
+
+    use super::*;
+
+    fn details(id: JobId, name: &str, host: Option<&str>) -> Arc<JobDetails> {
+        let subtask = SubtaskDetails {
+            state: ExecutionState::Running,
+            attempt: 0,
+            host: host.map(str::to_owned),
+            records_in: 0,
+            records_out: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+        };
+        let vertex = VertexDetails {
+            name: "map".to_owned(),
+            parallelism: 1,
+            subtasks: vec![subtask],
+        };
+        let summary = JobSummary {
+            id,
+            name: name.to_owned(),
+            status: JobStatus::Running,
+            start_ms: 0,
+            end_ms: None,
+            tasks: Vec::new(),
+        };
+        Arc::new(JobDetails {
+            summary,
+            outcome: None,
+            vertices: vec![vertex],
+            channels: Vec::new(),
+        })
+    }
+
+    /// The names of the vertices that are shown, sorted.
+    fn shown(shown: &Shown) -> Vec<&str> {
+        let vertices = shown.jobs.values().flat_map(|job| &job.vertices);
+        let mut names: Vec<&str> = vertices.map(|vertex| vertex.name.as_str()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    #[test]
+    fn jobs_of_one_name_are_told_apart_as_long_as_they_run() {
+        let mut jobs = Shown::several(Progress::default());
+        let (first, second, third) = (JobId::random(), JobId::random(), JobId::random());
+        jobs.progress(&details(first, "load", Some("h1")));
+        jobs.progress(&details(second, "load", Some("h1")));
+        jobs.progress(&details(first, "load", Some("h1")));
+        assert_eq!(shown(&jobs), ["load (2): map", "load: map"]);
+        jobs.end(first);
+        assert_eq!(shown(&jobs), ["load (2): map"]);
+        jobs.progress(&details(third, "load", Some("h1")));
+        assert_eq!(shown(&jobs), ["load (2): map", "load: map"]);
+    }
+
+    #[test]
+    fn one_job_is_shown_without_its_name_once_it_has_slots() {
+        let mut jobs = Shown::one(Progress::default());
+        let job = JobId::random();
+        jobs.progress(&details(job, "load", None));
+        assert_eq!(shown(&jobs), [""; 0]);
+        jobs.progress(&details(job, "load", Some("h1")));
+        assert_eq!(shown(&jobs), ["map"]);
+        jobs.end(job);
+        assert_eq!(shown(&jobs), [""; 0]);
+    }
+
+    #[test]
+    fn hosts_are_starting_until_their_slots_are_there_or_a_job_runs() {
+        let mut jobs = Shown::several(Progress::default());
+        let event = |stage| ProvisioningEvent {
+            host: "h1".to_owned(),
+            stage,
+        };
+        jobs.provisioning(event(ProvisioningStage::Starting));
+        assert_eq!(jobs.starting(), ["h1 (starting)"]);
+        jobs.provisioning(event(ProvisioningStage::Registered { slots: 2 }));
+        assert_eq!(jobs.starting(), [""; 0]);
+        jobs.provisioning(event(ProvisioningStage::Connecting));
+        jobs.progress(&details(JobId::random(), "load", Some("h2")));
+        assert_eq!(jobs.starting(), [""; 0]);
+    }
+}
