@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use flink_graph::{ExecutionState, JobStatus};
+use flink_graph::{AccumulatorConflict, AccumulatorNumber, AccumulatorValue, Accumulators, ExecutionState, JobStatus};
 use flink_rpc::messages::{ChannelDetails, JobDetails, JobSummary, VertexDetails};
 use serde::Serialize;
 
@@ -112,6 +112,22 @@ pub(crate) struct JobDetail {
     failure: Option<String>,
     vertices: Vec<VertexView>,
     channels: Vec<ChannelView>,
+    accumulators: Vec<AccumulatorView>,
+}
+
+/// An accumulator: its value, or why there is none.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AccumulatorView {
+    name: String,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    /// `null` for what is no finite number.
+    value: Option<serde_json::Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip)]
+    text: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -163,10 +179,11 @@ impl JobDetail {
             failure: failure.map(ToString::to_string),
             vertices: details.vertices.iter().map(VertexView::of).collect(),
             channels: details.channels.iter().map(ChannelView::of).collect(),
+            accumulators: AccumulatorView::all(&details.accumulators),
         }
     }
 
-    /// Job, vertices, subtasks with hosts, channels.
+    /// Job, vertices, subtasks with hosts, channels, accumulators.
     pub(crate) fn human(&self, wide: bool) -> String {
         let mut head = vec![
             ("job", format!("{}  {}", self.job.id, self.job.name)),
@@ -184,6 +201,10 @@ impl JobDetail {
         if !self.channels.is_empty() {
             text.push('\n');
             text.push_str(&self.channel_table(wide));
+        }
+        if !self.accumulators.is_empty() {
+            text.push('\n');
+            text.push_str(&self.accumulator_table());
         }
         text
     }
@@ -212,6 +233,22 @@ impl JobDetail {
                     bytes(subtask.bytes_out),
                 ]
             })
+        });
+        table(&columns, rows.collect())
+    }
+
+    fn accumulator_table(&self) -> String {
+        let columns = [
+            Column::new("accumulator"),
+            Column::new("type"),
+            Column::new("value").right(),
+        ];
+        let rows = self.accumulators.iter().map(|accumulator| {
+            vec![
+                accumulator.name.clone(),
+                accumulator.kind.clone().unwrap_or_default(),
+                accumulator.text.clone(),
+            ]
         });
         table(&columns, rows.collect())
     }
@@ -288,6 +325,34 @@ impl Item for JobDetail {
     fn name(&self) -> String {
         self.job.name()
     }
+}
+
+impl AccumulatorView {
+    fn all(accumulators: &Accumulators) -> Vec<Self> {
+        accumulators.iter().map(|(name, value)| Self::of(name, value)).collect()
+    }
+
+    fn of(name: &str, value: Result<AccumulatorValue, AccumulatorConflict>) -> Self {
+        let number = value.map(AccumulatorValue::number);
+        Self {
+            name: name.to_owned(),
+            kind: value.ok().map(|value| value.kind().to_string()),
+            value: number.ok().and_then(|number| match number {
+                AccumulatorNumber::Long(number) => Some(number.into()),
+                AccumulatorNumber::Double(number) => serde_json::Number::from_f64(number),
+            }),
+            error: number.err().map(|conflict| conflict.to_string()),
+            text: number.map_or_else(|conflict| format!("no value: {conflict}"), |number| number.to_string()),
+        }
+    }
+}
+
+/// A line for each accumulator, for those who watch a job.
+pub(crate) fn accumulator_lines(accumulators: &Accumulators) -> Vec<String> {
+    let views = AccumulatorView::all(accumulators).into_iter();
+    views
+        .map(|accumulator| format!("accumulator {}: {}", accumulator.name, accumulator.text))
+        .collect()
 }
 
 impl VertexView {

@@ -57,9 +57,10 @@ pub use flink_state::{
     StateVisibility, UpdateType, ValueState, ValueStateDescriptor,
 };
 pub use flink_worker::functions::{
-    BroadcastContext, BroadcastProcessFunction, CoProcessFunction, FunctionError, FunctionResult,
-    KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, KeyedRuntimeContext,
-    OnTimerContext, OutputTag, ProcessContext, ProcessFunction, RuntimeContext, TimeDomain, TimerService,
+    Accumulator, AccumulatorError, AverageAccumulator, BroadcastContext, BroadcastProcessFunction, CoProcessFunction,
+    DoubleCounter, DoubleMaximum, DoubleMinimum, FunctionError, FunctionResult, KeyedBroadcastProcessFunction,
+    KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, KeyedRuntimeContext, LongCounter, LongMaximum,
+    LongMinimum, OnTimerContext, OutputTag, ProcessContext, ProcessFunction, RuntimeContext, TimeDomain, TimerService,
 };
 pub use flink_worker::operators::{
     AsyncRetryStrategy, Collector, IntervalJoinContext, KeyBy, KeyByRef, KeySelector, Summable,

@@ -6,7 +6,10 @@ use flink_exchange::{ChannelMetrics as ChannelCounters, Transport as ExchangeTra
 use flink_graph::ExecutionAttemptId;
 use flink_rpc::messages::{ChannelMetrics, TaskMetrics, Transport};
 
-use crate::boundary::Counter;
+use crate::{
+    boundary::Counter,
+    functions::{Accumulator, AccumulatorError, TaskAccumulators},
+};
 
 /// The counters of a task. They are registered when its chain is made and read at leisure.
 #[derive(Debug, Default)]
@@ -19,6 +22,7 @@ struct Registered {
     outputs: Vec<Arc<ChannelCounters>>,
     sinks: Vec<Arc<Counter>>,
     skipped: Vec<Arc<Counter>>,
+    accumulators: TaskAccumulators,
 }
 
 impl TaskCounters {
@@ -42,6 +46,14 @@ impl TaskCounters {
         self.lock().skipped.push(records);
     }
 
+    pub(crate) fn add_accumulator(
+        &self,
+        name: &str,
+        accumulator: Arc<dyn Accumulator>,
+    ) -> Result<(), AccumulatorError> {
+        self.lock().accumulators.add(name, accumulator)
+    }
+
     /// The counters as they now are.
     pub(crate) fn snapshot(&self, attempt: ExecutionAttemptId) -> (TaskMetrics, Vec<ChannelMetrics>) {
         let registered = self.lock();
@@ -59,6 +71,7 @@ impl TaskCounters {
             records_skipped: registered.skipped.iter().map(|skipped| skipped.get()).sum(),
             bytes_in: registered.inputs.iter().map(|input| network_bytes(input)).sum(),
             bytes_out: channels.iter().map(|channel| channel.bytes).sum(),
+            accumulators: registered.accumulators.values(),
         };
         (task, channels)
     }

@@ -24,7 +24,7 @@ use crate::{
     output::duration,
     progress::{Event, Phase, Progress, Vertex},
     signals::Interrupts,
-    views::JobDetail,
+    views::{JobDetail, accumulator_lines},
 };
 
 /// The code of the error that a failed job is.
@@ -397,6 +397,9 @@ impl Ending {
             "Job {} ({}) {} in {took}",
             summary.name, summary.id, self.report.outcome.status
         ));
+        for line in accumulator_lines(&self.report.details.accumulators) {
+            context.progress().note(line);
+        }
         match context.output.format() {
             OutputFormat::Json => {
                 let end = summary.end_ms.unwrap_or(summary.start_ms);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use flink_graph::{Execution, ExecutionAttemptId, ExecutionGraph, JobGraph};
+use flink_graph::{Accumulators, Execution, ExecutionAttemptId, ExecutionGraph, JobGraph};
 use flink_rpc::messages::{
     ChannelDetails, ChannelMetrics, JobDetails, JobSummary, SubtaskDetails, TaskMetrics, VertexDetails, WorkerMetrics,
 };
@@ -98,6 +98,7 @@ pub(super) fn details(graph: &ExecutionGraph, metrics: &JobMetrics, start_ms: u6
             }
         });
     JobDetails {
+        accumulators: accumulators(graph, metrics),
         summary: summary(graph, start_ms),
         outcome: graph.outcome(),
         vertices: vertices.collect(),
@@ -107,6 +108,25 @@ pub(super) fn details(graph: &ExecutionGraph, metrics: &JobMetrics, start_ms: u6
             Vec::new()
         },
     }
+}
+
+/// What the present attempts of all tasks have added up.
+fn accumulators(graph: &ExecutionGraph, metrics: &JobMetrics) -> Accumulators {
+    let mut merged = Accumulators::default();
+    for (vertex, executions) in (0..).zip(graph.executions()) {
+        for (subtask, execution) in (0..).zip(executions) {
+            let attempt = ExecutionAttemptId {
+                job: graph.job(),
+                vertex,
+                subtask,
+                attempt: execution.attempt,
+            };
+            if let Some(task) = metrics.tasks.get(&attempt) {
+                merged.merge(&task.accumulators);
+            }
+        }
+    }
+    merged
 }
 
 fn subtask_details(execution: &Execution, metrics: Option<&TaskMetrics>) -> SubtaskDetails {

@@ -1,6 +1,8 @@
 mod coordination;
 
-use flink_graph::{ClusterId, ExecutionState, JobEdge, JobVertex, Partitioner, VertexId};
+use flink_graph::{
+    AccumulatorValue, Accumulators, ClusterId, ExecutionState, JobEdge, JobVertex, Partitioner, VertexId,
+};
 use flink_rpc::{
     ClusterCa, Role,
     messages::{BlobDigest, ChannelMetrics, TaskMetrics, Transport, WorkerMetrics},
@@ -197,6 +199,7 @@ fn a_finished_job_gives_its_slots_back_and_is_remembered_with_its_counters() {
         records_skipped: 0,
         bytes_in: 0,
         bytes_out: 70,
+        accumulators: Accumulators::default(),
     };
     let channel = |edge, producer| ChannelMetrics {
         edge,
@@ -240,6 +243,59 @@ fn a_finished_job_gives_its_slots_back_and_is_remembered_with_its_counters() {
         ("h2", "h1", 70)
     );
     assert!(finished.output.is_some() && details.summary.end_ms.is_some());
+}
+
+#[test]
+fn accumulators_of_all_tasks_are_merged_and_stay_with_the_job() {
+    let mut bench = Bench::running(false);
+    let report = |vertex, subtask, attempt, value| {
+        let mut accumulators = Accumulators::default();
+        accumulators.add("lines", value);
+        let task = TaskMetrics {
+            attempt: ExecutionAttemptId {
+                attempt,
+                ..bench.attempt(vertex, subtask)
+            },
+            records_in: 0,
+            records_out: 0,
+            records_skipped: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            accumulators,
+        };
+        WorkerMetrics {
+            tasks: vec![task],
+            channels: Vec::new(),
+        }
+    };
+    let reports = [
+        (1, report(0, 0, 0, AccumulatorValue::LongCounter(1))),
+        (1, report(0, 0, 0, AccumulatorValue::LongCounter(3))),
+        // Of an attempt that the job does not have.
+        (2, report(0, 1, 7, AccumulatorValue::LongCounter(100))),
+        (2, report(1, 1, 0, AccumulatorValue::LongCounter(4))),
+    ];
+    let (job, conflicting) = (bench.job.id(), report(1, 0, 0, AccumulatorValue::LongMaximum(4)));
+    for (number, metrics) in reports {
+        let message = FromTaskManager::Metrics { job, metrics };
+        bench.job.told(bench.now, task_manager(number), message, 0);
+    }
+    let lines = |details: &JobDetails| details.accumulators.get("lines");
+    assert_eq!(lines(&bench.job.details()), Some(Ok(AccumulatorValue::LongCounter(7))));
+    for (vertex, subtask) in [(0, 0), (0, 1), (1, 0)] {
+        bench.state(vertex, subtask, ExecutionState::Finished);
+    }
+    let message = FromTaskManager::Metrics {
+        job,
+        metrics: conflicting,
+    };
+    bench.job.told(bench.now, task_manager(1), message, 0);
+    bench.state(1, 1, ExecutionState::Finished);
+    let report = bench.job.finish(bench.now).unwrap().report;
+    assert!(lines(&report.details).unwrap().is_err());
+    // As in the archive.
+    let json = serde_json::to_vec(&report).unwrap();
+    assert_eq!(serde_json::from_slice::<JobReport>(&json).unwrap(), report);
 }
 
 #[test]
@@ -384,6 +440,7 @@ fn watchers_are_told_of_states_soon_and_of_counters_four_times_a_second() {
             records_skipped: 0,
             bytes_in: 0,
             bytes_out: 0,
+            accumulators: Accumulators::default(),
         }],
         channels: Vec::new(),
     };

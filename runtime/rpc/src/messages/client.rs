@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use flink_graph::{ClusterId, ExecutionState, JobGraph, JobId, JobOutcome, JobStatus, TaskManagerId};
+use flink_graph::{Accumulators, ClusterId, ExecutionState, JobGraph, JobId, JobOutcome, JobStatus, TaskManagerId};
 use serde::{Deserialize, Serialize};
 
 use super::{BlobDigest, Transport};
@@ -98,6 +98,8 @@ pub struct JobDetails {
     /// Its logical channels as last reported, producers' side: in the answer to [`ClientRequest::DescribeJob`] and in
     /// [`JobReport`], not in [`JobEvent::Progress`]. At most the first 16,384 by edge, producer and consumer.
     pub channels: Vec<ChannelDetails>,
+    /// What the functions of all its tasks have added up so far, merged by name.
+    pub accumulators: Accumulators,
 }
 
 /// One vertex of a running job.

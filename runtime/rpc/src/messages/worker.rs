@@ -5,7 +5,9 @@ use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use std::net::SocketAddr;
 
-use flink_graph::{ExecutionAttemptId, ExecutionState, JobGraph, JobId, Placement, TaskFailure, TaskManagerId};
+use flink_graph::{
+    Accumulators, ExecutionAttemptId, ExecutionState, JobGraph, JobId, Placement, TaskFailure, TaskManagerId,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{EventsHandled, OperatorEvent};
@@ -119,6 +121,8 @@ pub struct TaskMetrics {
     pub bytes_in: u64,
     /// Bytes sent over the network.
     pub bytes_out: u64,
+    /// What its functions have added up.
+    pub accumulators: Accumulators,
 }
 
 /// Counters of one logical channel, producer's side.

@@ -38,7 +38,7 @@ pub struct OperatorContext<'a> {
     pub config: &'a ExecutionConfig,
     /// The task's clock.
     pub clock: &'a ProcessingTimeService,
-    pub(crate) counters: &'a TaskCounters,
+    pub(crate) counters: &'a Arc<TaskCounters>,
     pub(crate) signal: &'a TaskSignal,
     pub(crate) job_output: &'a dyn JobOutput,
     /// Of an operator that has a coordinator.
