@@ -62,6 +62,7 @@ pub use flink_worker::functions::{
     KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, KeyedRuntimeContext, LongCounter, LongMaximum,
     LongMinimum, OnTimerContext, OutputTag, ProcessContext, ProcessFunction, RuntimeContext, TimeDomain, TimerService,
 };
+pub use flink_worker::functions::{Gauge, MetricError, MetricGroup};
 pub use flink_worker::operators::{
     AsyncRetryStrategy, Collector, IntervalJoinContext, KeyBy, KeyByRef, KeySelector, Summable,
 };
@@ -73,7 +74,7 @@ pub use flink_worker::windows::{
     Trigger, TriggerContext, TriggerOutcome, TriggerResult, TumblingEventTimeWindows, TumblingProcessingTimeWindows,
     Window, WindowAssigner, WindowAssignerContext, WindowContext, WindowRuntimeContext,
 };
-pub use flink_worker::{Either, TaskError, WatermarkGenerator, WatermarkOutput, WatermarkStrategy};
+pub use flink_worker::{Counter, Either, TaskError, WatermarkGenerator, WatermarkOutput, WatermarkStrategy};
 pub use run::{Build, run};
 pub use stream::{
     AllWindowedStream, AsyncDataStream, BroadcastConnectedStream, CoGroup, CoGroupedStreams, ConnectedStreams,

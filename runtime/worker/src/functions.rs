@@ -2,6 +2,7 @@
 
 mod accumulators;
 mod context;
+mod metrics;
 mod process;
 mod runtime_context;
 
@@ -13,6 +14,8 @@ pub use accumulators::{
     LongMaximum, LongMinimum, MAX_ACCUMULATORS, MAX_NAME,
 };
 pub use context::{BroadcastContext, KeyedContext, OnTimerContext, ProcessContext, TimeDomain, TimerService};
+pub(crate) use metrics::{FunctionMetrics, Metric};
+pub use metrics::{Gauge, MAX_METRICS, MetricError, MetricGroup};
 pub use process::{
     BroadcastProcessFunction, CoProcessFunction, KeyedBroadcastProcessFunction, KeyedCoProcessFunction,
     KeyedProcessFunction, ProcessFunction,

@@ -5,7 +5,7 @@ use flink_graph::{
 };
 use flink_rpc::{
     ClusterCa, Role,
-    messages::{BlobDigest, ChannelMetrics, TaskMetrics, Transport, WorkerMetrics},
+    messages::{BlobDigest, ChannelMetrics, MetricValue, OperatorMetric, TaskMetrics, Transport, WorkerMetrics},
 };
 
 use super::*;
@@ -197,9 +197,11 @@ fn a_finished_job_gives_its_slots_back_and_is_remembered_with_its_counters() {
         records_in: 7,
         records_out: 7,
         records_skipped: 0,
+        late_records_dropped: 0,
         bytes_in: 0,
         bytes_out: 70,
         accumulators: Accumulators::default(),
+        metrics: Vec::new(),
     };
     let channel = |edge, producer| ChannelMetrics {
         edge,
@@ -259,9 +261,11 @@ fn accumulators_of_all_tasks_are_merged_and_stay_with_the_job() {
             records_in: 0,
             records_out: 0,
             records_skipped: 0,
+            late_records_dropped: 0,
             bytes_in: 0,
             bytes_out: 0,
             accumulators,
+            metrics: Vec::new(),
         };
         WorkerMetrics {
             tasks: vec![task],
@@ -296,6 +300,52 @@ fn accumulators_of_all_tasks_are_merged_and_stay_with_the_job() {
     // As in the archive.
     let json = serde_json::to_vec(&report).unwrap();
     assert_eq!(serde_json::from_slice::<JobReport>(&json).unwrap(), report);
+}
+
+#[test]
+fn what_functions_measure_and_records_left_out_are_told_by_vertex() {
+    let mut bench = Bench::running(false);
+    let report = |subtask, count, gauge: f64| {
+        let metric = |name: &str, value| OperatorMetric {
+            operator: "ask".to_owned(),
+            name: name.to_owned(),
+            value,
+        };
+        let (min, max) = (gauge.into(), gauge.into());
+        let task = TaskMetrics {
+            attempt: bench.attempt(0, subtask),
+            records_in: 0,
+            records_out: 0,
+            records_skipped: count + 1,
+            late_records_dropped: count + 2,
+            bytes_in: 0,
+            bytes_out: 0,
+            accumulators: Accumulators::default(),
+            metrics: vec![
+                metric("requests", MetricValue::Counter(count)),
+                metric("open", MetricValue::Gauge { min, max }),
+            ],
+        };
+        WorkerMetrics {
+            tasks: vec![task],
+            channels: Vec::new(),
+        }
+    };
+    let job = bench.job.id();
+    for (number, metrics) in [(1, report(0, 3, 1.5)), (2, report(1, 4, -1.0))] {
+        let message = FromTaskManager::Metrics { job, metrics };
+        bench.job.told(bench.now, task_manager(number), message, 0);
+    }
+    let details = bench.job.details();
+    let values: Vec<_> = details.vertices[0].metrics.iter().map(|metric| metric.value).collect();
+    let gauge = MetricValue::Gauge {
+        min: (-1.0).into(),
+        max: 1.5.into(),
+    };
+    assert_eq!(values, [gauge, MetricValue::Counter(7)]);
+    assert_eq!(details.vertices[1].metrics, []);
+    let subtask = &details.vertices[0].subtasks[1];
+    assert_eq!((subtask.records_skipped, subtask.late_records_dropped), (5, 6));
 }
 
 #[test]
@@ -438,9 +488,11 @@ fn watchers_are_told_of_states_soon_and_of_counters_four_times_a_second() {
             records_in,
             records_out: 0,
             records_skipped: 0,
+            late_records_dropped: 0,
             bytes_in: 0,
             bytes_out: 0,
             accumulators: Accumulators::default(),
+            metrics: Vec::new(),
         }],
         channels: Vec::new(),
     };

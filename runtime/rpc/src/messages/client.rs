@@ -6,7 +6,7 @@ use std::sync::Arc;
 use flink_graph::{Accumulators, ClusterId, ExecutionState, JobGraph, JobId, JobOutcome, JobStatus, TaskManagerId};
 use serde::{Deserialize, Serialize};
 
-use super::{BlobDigest, Transport};
+use super::{BlobDigest, OperatorMetric, Transport};
 
 /// What a client may ask.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -111,6 +111,8 @@ pub struct VertexDetails {
     pub parallelism: u32,
     /// Its subtasks, by index.
     pub subtasks: Vec<SubtaskDetails>,
+    /// What its functions measure, all subtasks' in one, by operator and name.
+    pub metrics: Vec<OperatorMetric>,
 }
 
 /// One subtask.
@@ -126,6 +128,10 @@ pub struct SubtaskDetails {
     pub records_in: u64,
     /// Records sent to other vertices (of a sink: records it took).
     pub records_out: u64,
+    /// Records left out because they could not be read, as the job asked for.
+    pub records_skipped: u64,
+    /// Records left out because they came too late for their windows, or for an interval join.
+    pub late_records_dropped: u64,
     /// Bytes received over the network.
     pub bytes_in: u64,
     /// Bytes sent over the network.

@@ -10,7 +10,7 @@ use flink_state::{
     ReadOnlyBroadcastState, ReducingState, ReducingStateDescriptor, StateError, ValueState, ValueStateDescriptor,
 };
 
-use super::{Accumulator, AccumulatorError, FunctionError};
+use super::{Accumulator, AccumulatorError, FunctionError, MetricGroup};
 use crate::{counters::TaskCounters, error::TaskError, program::OperatorContext, time::ProcessingTimeService};
 
 /// What a function is told when it is made: about its task, and where its state is.
@@ -91,6 +91,14 @@ impl RuntimeContext {
         let accumulator = A::default();
         self.counters.add_accumulator(name, Arc::new(accumulator.clone()))?;
         Ok(accumulator)
+    }
+
+    /// Where the function registers what it counts and measures.
+    pub fn metric_group(&self) -> MetricGroup<'_> {
+        MetricGroup {
+            operator: &self.operator,
+            counters: &self.counters,
+        }
     }
 
     /// A list whose elements are spread evenly over the subtasks when the job is restored with another parallelism.

@@ -79,6 +79,13 @@ impl OperatorContext<'_> {
         records
     }
 
+    /// A counter of records that the operator drops because they are late, among the task's counters.
+    pub(crate) fn late_records(&self) -> Arc<Counter> {
+        let records = Arc::default();
+        self.counters.add_late(Arc::clone(&records));
+        records
+    }
+
     /// A stream to where the job prints.
     ///
     /// # Errors
