@@ -243,6 +243,7 @@ async fn the_default_parallelism_and_the_arguments_are_shipped() {
             .collect::<Vec<_>>(),
         [3, 3]
     );
+    assert_eq!(graph.edges[0].schema, "u64");
     let mut worker = Worker::start("count", startup(&ca(), JobId::random(), &graph, &args, NOWHERE)).await;
     assert!(matches!(worker.next().await, FromWorker::Ready { .. }));
 }

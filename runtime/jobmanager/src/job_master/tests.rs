@@ -31,6 +31,7 @@ fn graph() -> JobGraph {
         target_node: 1,
         input: 0,
         partitioner: Partitioner::Rebalance,
+        schema: String::new(),
     };
     JobGraph {
         name: "test".to_owned(),
