@@ -87,8 +87,8 @@ impl PlanView {
         }
     }
 
-    /// A row per vertex, in topological order, with where its records come from; when `wide`, a row per edge with what they are
-    /// made of, too.
+    /// A row per vertex, in topological order, with where its records come from; when `wide`, a row per edge with what
+    /// they are made of, too.
     pub(crate) fn human(&self, wide: bool) -> String {
         let columns = [
             Column::new("#").right(),

@@ -29,7 +29,8 @@ impl fmt::Display for AccumulatorKind {
     }
 }
 
-/// A floating point number as its bits, so that it is equal to itself and survives each format, also when it is none or infinite.
+/// A floating point number as its bits, so that it is equal to itself and survives each format, also when it is none
+/// or infinite.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Double(u64);
 
@@ -163,7 +164,8 @@ pub struct AccumulatorConflict {
 pub struct Accumulators(BTreeMap<String, Result<AccumulatorValue, AccumulatorConflict>>);
 
 impl Accumulators {
-    /// Merges a value into the accumulator of this name. One that is of another kind makes a conflict of it, which stays.
+    /// Merges a value into the accumulator of this name. One that is of another kind makes a conflict of it, which
+    /// stays.
     pub fn add(&mut self, name: &str, value: AccumulatorValue) {
         match self.0.get_mut(name) {
             Some(merged) => *merged = merged.and_then(|merged| merged.merge(value)),

@@ -18,7 +18,8 @@ pub const MAX_NAME: usize = 128;
 
 /// A function's share of an accumulator: it is added to by one subtask, and merged with the others' of its name.
 ///
-/// See [`RuntimeContext::add_accumulator`](super::RuntimeContext::add_accumulator). Clones add to the same one. Adding takes no lock.
+/// See [`RuntimeContext::add_accumulator`](super::RuntimeContext::add_accumulator). Clones add to the same one. Adding
+/// takes no lock.
 pub trait Accumulator: fmt::Debug + Send + Sync + 'static {
     /// What was added by this subtask so far.
     fn local_value(&self) -> AccumulatorValue;

@@ -33,8 +33,8 @@ pub enum MetricError {
 
 /// The metrics of a function: registers what it counts and measures.
 ///
-/// Their values are told with the task's counters, every 250 ms while they change. Those of all subtasks are shown in one: the sum
-/// of counters, the smallest and the largest value of gauges.
+/// Their values are told with the task's counters, every 250 ms while they change. Those of all subtasks are shown in
+/// one: the sum of counters, the smallest and the largest value of gauges.
 #[derive(Debug)]
 pub struct MetricGroup<'a> {
     pub(super) operator: &'a Arc<str>,

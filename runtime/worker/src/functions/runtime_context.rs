@@ -81,12 +81,12 @@ impl RuntimeContext {
         self.attempt.attempt
     }
 
-    /// This subtask's share of the accumulator of this name. The job's result tells what all subtasks of all operators have added
-    /// under the name.
+    /// This subtask's share of the accumulator of this name. The job's result tells what all subtasks of all operators
+    /// have added under the name.
     ///
     /// # Errors
-    /// When the task has an accumulator of this name and another kind, or [`MAX_ACCUMULATORS`](super::MAX_ACCUMULATORS) of them; when
-    /// the name is empty or longer than [`MAX_NAME`](super::MAX_NAME).
+    /// When the task has an accumulator of this name and another kind, or
+    /// [`MAX_ACCUMULATORS`](super::MAX_ACCUMULATORS) of them; when the name is empty or longer than [`MAX_NAME`](super::MAX_NAME).
     pub fn add_accumulator<A: Accumulator + Clone + Default>(&self, name: &str) -> Result<A, AccumulatorError> {
         let accumulator = A::default();
         self.counters.add_accumulator(name, Arc::new(accumulator.clone()))?;
