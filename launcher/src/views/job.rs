@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use flink_graph::{ExecutionState, JobStatus};
-use flink_rpc::messages::{ChannelDetails, JobDetails, JobSummary, VertexDetails};
+use flink_graph::{AccumulatorConflict, AccumulatorNumber, AccumulatorValue, Accumulators, ExecutionState, JobStatus};
+use flink_rpc::messages::{ChannelDetails, JobDetails, JobSummary, MetricValue, OperatorMetric, VertexDetails};
 use serde::Serialize;
 
 use super::{iso, time};
@@ -112,6 +112,40 @@ pub(crate) struct JobDetail {
     failure: Option<String>,
     vertices: Vec<VertexView>,
     channels: Vec<ChannelView>,
+    accumulators: Vec<AccumulatorView>,
+}
+
+/// What functions of a vertex measure.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct MetricView {
+    operator: String,
+    name: String,
+    #[serde(flatten)]
+    value: MetricNumbers,
+}
+
+/// `null` for what is no finite number.
+#[derive(Debug, Serialize)]
+#[serde(tag = "type", rename_all = "camelCase")]
+enum MetricNumbers {
+    Counter { value: u64 },
+    Gauge { min: f64, max: f64 },
+}
+
+/// An accumulator: its value, or why there is none.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct AccumulatorView {
+    name: String,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    kind: Option<String>,
+    /// `null` for what is no finite number.
+    value: Option<serde_json::Number>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    #[serde(skip)]
+    text: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -121,9 +155,12 @@ struct VertexView {
     parallelism: u32,
     records_in: u64,
     records_out: u64,
+    records_skipped: u64,
+    num_late_records_dropped: u64,
     bytes_in: u64,
     bytes_out: u64,
     subtasks: Vec<SubtaskView>,
+    metrics: Vec<MetricView>,
 }
 
 #[derive(Debug, Serialize)]
@@ -136,6 +173,8 @@ struct SubtaskView {
     host: Option<String>,
     records_in: u64,
     records_out: u64,
+    records_skipped: u64,
+    num_late_records_dropped: u64,
     bytes_in: u64,
     bytes_out: u64,
 }
@@ -163,10 +202,11 @@ impl JobDetail {
             failure: failure.map(ToString::to_string),
             vertices: details.vertices.iter().map(VertexView::of).collect(),
             channels: details.channels.iter().map(ChannelView::of).collect(),
+            accumulators: AccumulatorView::all(&details.accumulators),
         }
     }
 
-    /// Job, vertices, subtasks with hosts, channels.
+    /// Job, vertices, subtasks with hosts, channels, metrics, accumulators.
     pub(crate) fn human(&self, wide: bool) -> String {
         let mut head = vec![
             ("job", format!("{}  {}", self.job.id, self.job.name)),
@@ -185,11 +225,21 @@ impl JobDetail {
             text.push('\n');
             text.push_str(&self.channel_table(wide));
         }
+        if self.vertices.iter().any(|vertex| !vertex.metrics.is_empty()) {
+            text.push('\n');
+            text.push_str(&self.metric_table());
+        }
+        if !self.accumulators.is_empty() {
+            text.push('\n');
+            text.push_str(&self.accumulator_table());
+        }
         text
     }
 
     fn vertex_table(&self) -> String {
-        let columns = [
+        let skipped = self.vertices.iter().any(|vertex| vertex.records_skipped > 0);
+        let late = self.vertices.iter().any(|vertex| vertex.num_late_records_dropped > 0);
+        let mut columns = vec![
             Column::new("vertex"),
             Column::new("subtask").right(),
             Column::new("state"),
@@ -199,9 +249,12 @@ impl JobDetail {
             Column::new("bytes in").right(),
             Column::new("bytes out").right(),
         ];
+        // Nobody misses a column of zeros.
+        columns.extend(skipped.then(|| Column::new("skipped").right()));
+        columns.extend(late.then(|| Column::new("late dropped").right()));
         let rows = self.vertices.iter().flat_map(|vertex| {
-            vertex.subtasks.iter().map(|subtask| {
-                vec![
+            vertex.subtasks.iter().map(move |subtask| {
+                let mut row = vec![
                     vertex.name.clone(),
                     format!("{}/{}", subtask.index + 1, vertex.parallelism),
                     subtask.state.clone(),
@@ -210,8 +263,47 @@ impl JobDetail {
                     subtask.records_out.to_string(),
                     bytes(subtask.bytes_in),
                     bytes(subtask.bytes_out),
+                ];
+                row.extend(skipped.then(|| subtask.records_skipped.to_string()));
+                row.extend(late.then(|| subtask.num_late_records_dropped.to_string()));
+                row
+            })
+        });
+        table(&columns, rows.collect())
+    }
+
+    fn metric_table(&self) -> String {
+        let columns = [
+            Column::new("vertex"),
+            Column::new("operator"),
+            Column::new("metric"),
+            Column::new("value").right(),
+        ];
+        let rows = self.vertices.iter().flat_map(|vertex| {
+            vertex.metrics.iter().map(|metric| {
+                vec![
+                    vertex.name.clone(),
+                    metric.operator.clone(),
+                    metric.name.clone(),
+                    metric.text(),
                 ]
             })
+        });
+        table(&columns, rows.collect())
+    }
+
+    fn accumulator_table(&self) -> String {
+        let columns = [
+            Column::new("accumulator"),
+            Column::new("type"),
+            Column::new("value").right(),
+        ];
+        let rows = self.accumulators.iter().map(|accumulator| {
+            vec![
+                accumulator.name.clone(),
+                accumulator.kind.clone().unwrap_or_default(),
+                accumulator.text.clone(),
+            ]
         });
         table(&columns, rows.collect())
     }
@@ -290,6 +382,58 @@ impl Item for JobDetail {
     }
 }
 
+impl AccumulatorView {
+    fn all(accumulators: &Accumulators) -> Vec<Self> {
+        accumulators.iter().map(|(name, value)| Self::of(name, value)).collect()
+    }
+
+    fn of(name: &str, value: Result<AccumulatorValue, AccumulatorConflict>) -> Self {
+        let number = value.map(AccumulatorValue::number);
+        Self {
+            name: name.to_owned(),
+            kind: value.ok().map(|value| value.kind().to_string()),
+            value: number.ok().and_then(|number| match number {
+                AccumulatorNumber::Long(number) => Some(number.into()),
+                AccumulatorNumber::Double(number) => serde_json::Number::from_f64(number),
+            }),
+            error: number.err().map(|conflict| conflict.to_string()),
+            text: number.map_or_else(|conflict| format!("no value: {conflict}"), |number| number.to_string()),
+        }
+    }
+}
+
+/// A line for each accumulator, for those who watch a job.
+pub(crate) fn accumulator_lines(accumulators: &Accumulators) -> Vec<String> {
+    let views = AccumulatorView::all(accumulators).into_iter();
+    views
+        .map(|accumulator| format!("accumulator {}: {}", accumulator.name, accumulator.text))
+        .collect()
+}
+
+impl MetricView {
+    fn of(metric: &OperatorMetric) -> Self {
+        Self {
+            operator: metric.operator.clone(),
+            name: metric.name.clone(),
+            value: match metric.value {
+                MetricValue::Counter(value) => MetricNumbers::Counter { value },
+                MetricValue::Gauge { min, max } => MetricNumbers::Gauge {
+                    min: min.get(),
+                    max: max.get(),
+                },
+            },
+        }
+    }
+
+    fn text(&self) -> String {
+        match self.value {
+            MetricNumbers::Counter { value } => value.to_string(),
+            MetricNumbers::Gauge { min, max } if min == max => min.to_string(),
+            MetricNumbers::Gauge { min, max } => format!("{min} to {max}"),
+        }
+    }
+}
+
 impl VertexView {
     fn of(vertex: &VertexDetails) -> Self {
         let subtasks: Vec<SubtaskView> = vertex
@@ -303,6 +447,8 @@ impl VertexView {
                 host: subtask.host.clone(),
                 records_in: subtask.records_in,
                 records_out: subtask.records_out,
+                records_skipped: subtask.records_skipped,
+                num_late_records_dropped: subtask.late_records_dropped,
                 bytes_in: subtask.bytes_in,
                 bytes_out: subtask.bytes_out,
             })
@@ -312,9 +458,12 @@ impl VertexView {
             parallelism: vertex.parallelism,
             records_in: subtasks.iter().map(|subtask| subtask.records_in).sum(),
             records_out: subtasks.iter().map(|subtask| subtask.records_out).sum(),
+            records_skipped: subtasks.iter().map(|subtask| subtask.records_skipped).sum(),
+            num_late_records_dropped: subtasks.iter().map(|subtask| subtask.num_late_records_dropped).sum(),
             bytes_in: subtasks.iter().map(|subtask| subtask.bytes_in).sum(),
             bytes_out: subtasks.iter().map(|subtask| subtask.bytes_out).sum(),
             subtasks,
+            metrics: vertex.metrics.iter().map(MetricView::of).collect(),
         }
     }
 }
@@ -336,5 +485,112 @@ impl ChannelView {
             records: channel.records,
             bytes: channel.bytes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flink_graph::JobId;
+    use flink_rpc::messages::SubtaskDetails;
+
+    use super::*;
+
+    fn details(skipped: u64, late: u64) -> JobDetails {
+        let subtask = SubtaskDetails {
+            state: ExecutionState::Running,
+            attempt: 0,
+            host: Some("h1".to_owned()),
+            records_in: 9,
+            records_out: 8,
+            records_skipped: skipped,
+            late_records_dropped: late,
+            bytes_in: 0,
+            bytes_out: 0,
+        };
+        JobDetails {
+            summary: JobSummary {
+                id: JobId::random(),
+                name: "test".to_owned(),
+                status: JobStatus::Running,
+                start_ms: 0,
+                end_ms: None,
+                tasks: Vec::new(),
+            },
+            outcome: None,
+            vertices: vec![VertexDetails {
+                name: "window".to_owned(),
+                parallelism: 2,
+                subtasks: vec![subtask.clone(), subtask],
+                metrics: Vec::new(),
+            }],
+            channels: Vec::new(),
+            accumulators: Accumulators::default(),
+        }
+    }
+
+    #[test]
+    fn records_left_out_are_shown_when_there_are_any() {
+        let human = |details| JobDetail::of(&details, "etl", 0).human(false);
+        assert!(!human(details(0, 0)).contains("SKIPPED") && !human(details(0, 0)).contains("LATE"));
+        let text = human(details(0, 3));
+        assert!(text.contains("LATE DROPPED") && !text.contains("SKIPPED"), "{text}");
+        assert!(human(details(3, 0)).contains("SKIPPED"));
+        let json = serde_json::to_value(JobDetail::of(&details(3, 4), "etl", 0)).unwrap();
+        let vertex = &json["vertices"][0];
+        assert_eq!(
+            (&vertex["recordsSkipped"], &vertex["numLateRecordsDropped"]),
+            (&6.into(), &8.into())
+        );
+        assert_eq!(vertex["subtasks"][1]["numLateRecordsDropped"], 4);
+    }
+
+    #[test]
+    fn metrics_and_accumulators_are_shown() {
+        let mut details = details(0, 0);
+        let metric = |name: &str, value| OperatorMetric {
+            operator: "ask".to_owned(),
+            name: name.to_owned(),
+            value,
+        };
+        let (min, max) = ((-1.5).into(), 2.0.into());
+        details.vertices[0].metrics = vec![
+            metric("open", MetricValue::Gauge { min, max }),
+            metric("requests", MetricValue::Counter(7)),
+        ];
+        details.accumulators.add("lines", AccumulatorValue::LongCounter(5));
+        let infinite = AccumulatorValue::DoubleMaximum(f64::NEG_INFINITY.into());
+        details.accumulators.add("most", infinite);
+        details.accumulators.add("size", AccumulatorValue::LongMinimum(1));
+        details.accumulators.add("size", AccumulatorValue::LongMaximum(1));
+        let view = JobDetail::of(&details, "etl", 0);
+        let text = view.human(false);
+        for cells in [
+            ["open", "-1.5 to 2"],
+            ["requests", "7"],
+            ["LongCounter", "5"],
+            ["DoubleMaximum", "-inf"],
+        ] {
+            let found = text.lines().any(|line| cells.iter().all(|cell| line.contains(cell)));
+            assert!(found, "{cells:?} in {text}");
+        }
+        let json = serde_json::to_value(&view).unwrap();
+        let expected = serde_json::json!([
+            { "operator": "ask", "name": "open", "type": "gauge", "min": -1.5, "max": 2.0 },
+            { "operator": "ask", "name": "requests", "type": "counter", "value": 7 },
+        ]);
+        assert_eq!(json["vertices"][0]["metrics"], expected);
+        let [lines, most, size] = [0, 1, 2].map(|index| &json["accumulators"][index]);
+        assert_eq!(
+            *lines,
+            serde_json::json!({ "name": "lines", "type": "LongCounter", "value": 5 })
+        );
+        assert!(most["value"].is_null() && size["value"].is_null());
+        assert!(
+            size["error"]
+                .as_str()
+                .unwrap()
+                .starts_with("it is a LongMinimum in one place")
+        );
+        assert_eq!(accumulator_lines(&details.accumulators)[0], "accumulator lines: 5");
     }
 }

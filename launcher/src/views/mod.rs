@@ -4,7 +4,7 @@ mod job;
 mod plan;
 mod session;
 
-pub(crate) use job::{JobDetail, JobRow};
+pub(crate) use job::{JobDetail, JobRow, accumulator_lines};
 pub(crate) use plan::PlanView;
 pub(crate) use session::{SessionDetail, SessionRow};
 

@@ -43,6 +43,7 @@ struct EdgeView {
     source: String,
     target: String,
     ship_strategy: String,
+    schema: String,
 }
 
 impl PlanView {
@@ -75,6 +76,7 @@ impl PlanView {
                 source: vertices[edge.source as usize].id.clone(),
                 target: vertices[edge.target as usize].id.clone(),
                 ship_strategy: edge.partitioner.to_string(),
+                schema: edge.schema.clone(),
             })
             .collect();
         Self {
@@ -85,8 +87,9 @@ impl PlanView {
         }
     }
 
-    /// A row per vertex, in topological order, with where its records come from.
-    pub(crate) fn human(&self) -> String {
+    /// A row per vertex, in topological order, with where its records come from; when `wide`, a row per edge with what
+    /// they are made of, too.
+    pub(crate) fn human(&self, wide: bool) -> String {
         let columns = [
             Column::new("#").right(),
             Column::new("vertex"),
@@ -95,18 +98,12 @@ impl PlanView {
             Column::new("slot sharing group"),
             Column::new("inputs"),
         ];
-        let number = |id: &str| {
-            self.vertices
-                .iter()
-                .position(|vertex| vertex.id == id)
-                .map_or(0, |index| index + 1)
-        };
         let rows = self.vertices.iter().enumerate().map(|(index, vertex)| {
             let inputs: Vec<String> = self
                 .edges
                 .iter()
                 .filter(|edge| edge.target == vertex.id)
-                .map(|edge| format!("{} from {}", edge.ship_strategy, number(&edge.source)))
+                .map(|edge| format!("{} from {}", edge.ship_strategy, self.number(&edge.source)))
                 .collect();
             vec![
                 (index + 1).to_string(),
@@ -118,7 +115,36 @@ impl PlanView {
             ]
         });
         let graph = table(&columns, rows.collect());
-        format!("job \"{}\" needs {} slots\n\n{graph}", self.name, self.slots)
+        let edges = if wide && !self.edges.is_empty() {
+            format!("\n{}", self.edge_table())
+        } else {
+            String::new()
+        };
+        format!("job \"{}\" needs {} slots\n\n{graph}{edges}", self.name, self.slots)
+    }
+
+    fn edge_table(&self) -> String {
+        let columns = [
+            Column::new("from").right(),
+            Column::new("to").right(),
+            Column::new("ship strategy"),
+            Column::new("records"),
+        ];
+        let rows = self.edges.iter().map(|edge| {
+            vec![
+                self.number(&edge.source).to_string(),
+                self.number(&edge.target).to_string(),
+                edge.ship_strategy.clone(),
+                edge.schema.clone(),
+            ]
+        });
+        table(&columns, rows.collect())
+    }
+
+    /// The row of a vertex.
+    fn number(&self, id: &str) -> usize {
+        let index = self.vertices.iter().position(|vertex| vertex.id == id);
+        index.map_or(0, |index| index + 1)
     }
 }
 
@@ -134,5 +160,52 @@ impl Item for PlanView {
 
     fn name(&self) -> String {
         self.name.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use flink_graph::{JobEdge, JobVertex, Partitioner, VertexId};
+
+    use super::*;
+
+    fn graph() -> JobGraph {
+        let vertex = |number: u8, name: &str| JobVertex {
+            id: VertexId::from_bytes([number; 16]),
+            name: name.to_owned(),
+            nodes: vec![u32::from(number)],
+            parallelism: 2,
+            max_parallelism: 128,
+            slot_sharing_group: "default".to_owned(),
+            operators: Vec::new(),
+        };
+        let edge = JobEdge {
+            source: 0,
+            source_node: 0,
+            target: 1,
+            target_node: 1,
+            input: 0,
+            partitioner: Partitioner::Rebalance,
+            schema: "(String, u64)".to_owned(),
+        };
+        JobGraph {
+            name: "test".to_owned(),
+            vertices: vec![vertex(0, "source"), vertex(1, "sink")],
+            edges: vec![edge],
+        }
+    }
+
+    #[test]
+    fn what_records_are_made_of_is_shown_when_there_is_room() {
+        let view = PlanView::of(&graph());
+        assert!(!view.human(false).contains("(String, u64)"));
+        let wide = view.human(true);
+        let edge = wide.lines().find(|line| line.contains("(String, u64)")).unwrap();
+        let cells: Vec<&str> = edge.split_whitespace().collect();
+        assert_eq!(cells, ["1", "2", "REBALANCE", "(String,", "u64)"]);
+        assert_eq!(
+            serde_json::to_value(&view).unwrap()["edges"][0]["schema"],
+            "(String, u64)"
+        );
     }
 }

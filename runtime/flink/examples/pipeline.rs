@@ -7,7 +7,10 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use flink::{Application, ApplicationContext, Collector, FileSink, Result, RuntimeMode, StreamExecutionEnvironment};
+use flink::{
+    AccumulatorValue, Application, ApplicationContext, Collector, FileSink, FunctionResult, LongCounter,
+    ProcessContext, ProcessFunction, Result, RuntimeContext, RuntimeMode, StreamExecutionEnvironment,
+};
 use serde::{Deserialize, Serialize};
 
 /// Writes the words of a text to files, then counts them from there.
@@ -63,6 +66,10 @@ fn driver(app: &mut ApplicationContext, args: Args) -> Result<()> {
             words: words.clone(),
         },
     )?;
+    if let Some(Ok(AccumulatorValue::LongCounter(0))) = extracted.accumulators.get("words") {
+        tell("there are no words to count");
+        return Ok(());
+    }
     let length = args.length;
     let counted = app.execute("count", Count { words, length })?;
     tell(&format!(
@@ -84,17 +91,38 @@ fn extract(env: &mut StreamExecutionEnvironment, args: Extract) -> Result<()> {
         None => env.from_collection(TEXT.map(String::from)),
     };
     lines
-        .flat_map_with(split)
+        .process(|context: &RuntimeContext| {
+            Ok(Split {
+                words: context.add_accumulator("words")?,
+            })
+        })
         .name("split")
         .sink_to(FileSink::new(args.words))
         .name("words");
     Ok(())
 }
 
-/// Emits the words of a line.
-fn split(line: String, words: &mut Collector<'_, String>) {
-    let split = line.split(|character: char| !character.is_alphanumeric());
-    words.extend(split.filter(|word| !word.is_empty()).map(str::to_lowercase));
+/// Emits the words of a line, and counts them.
+struct Split {
+    words: LongCounter,
+}
+
+impl ProcessFunction<String> for Split {
+    type Out = String;
+
+    fn process_element(
+        &mut self,
+        line: String,
+        _: &mut ProcessContext<'_>,
+        out: &mut Collector<'_, String>,
+    ) -> FunctionResult {
+        let split = line.split(|character: char| !character.is_alphanumeric());
+        for word in split.filter(|word| !word.is_empty()) {
+            self.words.add(1);
+            out.collect(word.to_lowercase());
+        }
+        Ok(())
+    }
 }
 
 fn count(env: &mut StreamExecutionEnvironment, args: Count) -> Result<()> {

@@ -53,7 +53,7 @@ pub use flink_connectors::{CsvEncoder, CsvSource};
 pub use flink_connectors::{JsonLinesEncoder, JsonLinesSource};
 #[cfg(feature = "parquet")]
 pub use flink_connectors::{ParquetEncoder, ParquetSource};
-pub use flink_graph::{JobId, JobStatus};
+pub use flink_graph::{AccumulatorConflict, AccumulatorNumber, AccumulatorValue, Accumulators, JobId, JobStatus};
 pub use flink_record::{DecodeError, Key, NO_TIMESTAMP, Record, RecordView, Schema, Serde, Timestamp, schema};
 pub use flink_state::{
     AggregateFunction, AggregatingState, AggregatingStateDescriptor, BroadcastState, ListState, ListStateDescriptor,
@@ -61,10 +61,12 @@ pub use flink_state::{
     StateVisibility, UpdateType, ValueState, ValueStateDescriptor,
 };
 pub use flink_worker::functions::{
-    BroadcastContext, BroadcastProcessFunction, CoProcessFunction, FunctionError, FunctionResult,
-    KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, KeyedRuntimeContext,
-    OnTimerContext, OutputTag, ProcessContext, ProcessFunction, RuntimeContext, TimeDomain, TimerService,
+    Accumulator, AccumulatorError, AverageAccumulator, BroadcastContext, BroadcastProcessFunction, CoProcessFunction,
+    DoubleCounter, DoubleMaximum, DoubleMinimum, FunctionError, FunctionResult, KeyedBroadcastProcessFunction,
+    KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, KeyedRuntimeContext, LongCounter, LongMaximum,
+    LongMinimum, OnTimerContext, OutputTag, ProcessContext, ProcessFunction, RuntimeContext, TimeDomain, TimerService,
 };
+pub use flink_worker::functions::{Gauge, MetricError, MetricGroup};
 pub use flink_worker::operators::{
     AsyncRetryStrategy, Collector, IntervalJoinContext, KeyBy, KeyByRef, KeySelector, Summable,
 };
@@ -76,7 +78,7 @@ pub use flink_worker::windows::{
     Trigger, TriggerContext, TriggerOutcome, TriggerResult, TumblingEventTimeWindows, TumblingProcessingTimeWindows,
     Window, WindowAssigner, WindowAssignerContext, WindowContext, WindowRuntimeContext,
 };
-pub use flink_worker::{Either, TaskError, WatermarkGenerator, WatermarkOutput, WatermarkStrategy};
+pub use flink_worker::{Counter, Either, TaskError, WatermarkGenerator, WatermarkOutput, WatermarkStrategy};
 pub use run::{Build, run};
 pub use stream::{
     AllWindowedStream, AsyncDataStream, BroadcastConnectedStream, CoGroup, CoGroupedStreams, ConnectedStreams,

@@ -140,6 +140,7 @@ fn edge_facts(graph: &JobGraph, edge: &JobEdge, facts: &mut Vec<Fact>) {
         target_node,
         input,
         partitioner,
+        schema,
     } = edge;
     let vertex = |index: u32| {
         graph
@@ -158,6 +159,7 @@ fn edge_facts(graph: &JobGraph, edge: &JobEdge, facts: &mut Vec<Fact>) {
             ),
             ("input", input.to_string()),
             ("partitioner", partitioner.to_string()),
+            ("record schema", quoted(schema)),
         ],
     );
 }

@@ -90,6 +90,8 @@ pub struct JobEdge {
     pub input: u32,
     /// How records are spread over the target's subtasks.
     pub partitioner: Partitioner,
+    /// What its records are made of, for people. Empty in a graph that was made without its program.
+    pub schema: String,
 }
 
 /// A job.
@@ -131,6 +133,7 @@ impl JobGraph {
                 target_node: edge.target,
                 input: edge.input,
                 partitioner: graph.partitioner(edge),
+                schema: String::new(),
             })
         });
         let edges = edges.collect();

@@ -4,6 +4,7 @@
 //! vertex per chain, which a task thread runs. [`ExecutionGraph`] runs a JobGraph: a state machine over an execution
 //! attempt per subtask, fed with events by a JobMaster or by the local cluster inside a program.
 
+mod accumulators;
 mod chaining;
 mod error;
 mod execution_graph;
@@ -16,6 +17,9 @@ mod stream_graph;
 #[cfg(test)]
 mod testing;
 
+pub use accumulators::{
+    AccumulatorConflict, AccumulatorKind, AccumulatorNumber, AccumulatorValue, Accumulators, Double,
+};
 pub use error::GraphError;
 pub use execution_graph::{
     Execution, ExecutionGraph, ExecutionGraphAction, ExecutionGraphEvent, ExecutionState, FailedTask, JobFailure,

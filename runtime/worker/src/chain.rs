@@ -24,7 +24,7 @@ pub(crate) struct ChainBuilder<'a> {
     pub(crate) here: TaskManagerId,
     pub(crate) environment: &'a NetworkEnvironment,
     pub(crate) signal: &'a TaskSignal,
-    pub(crate) counters: &'a TaskCounters,
+    pub(crate) counters: &'a Arc<TaskCounters>,
     pub(crate) job_output: &'a dyn JobOutput,
     pub(crate) clock: &'a ProcessingTimeService,
     /// Of the operators that have a coordinator.

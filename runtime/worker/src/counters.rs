@@ -6,7 +6,10 @@ use flink_exchange::{ChannelMetrics as ChannelCounters, Transport as ExchangeTra
 use flink_graph::ExecutionAttemptId;
 use flink_rpc::messages::{ChannelMetrics, TaskMetrics, Transport};
 
-use crate::boundary::Counter;
+use crate::{
+    boundary::Counter,
+    functions::{Accumulator, AccumulatorError, FunctionMetrics, Metric, MetricError, TaskAccumulators},
+};
 
 /// The counters of a task. They are registered when its chain is made and read at leisure.
 #[derive(Debug, Default)]
@@ -19,6 +22,9 @@ struct Registered {
     outputs: Vec<Arc<ChannelCounters>>,
     sinks: Vec<Arc<Counter>>,
     skipped: Vec<Arc<Counter>>,
+    late: Vec<Arc<Counter>>,
+    accumulators: TaskAccumulators,
+    metrics: FunctionMetrics,
 }
 
 impl TaskCounters {
@@ -42,6 +48,22 @@ impl TaskCounters {
         self.lock().skipped.push(records);
     }
 
+    pub(crate) fn add_late(&self, records: Arc<Counter>) {
+        self.lock().late.push(records);
+    }
+
+    pub(crate) fn add_metric(&self, operator: Arc<str>, name: &str, metric: Metric) -> Result<(), MetricError> {
+        self.lock().metrics.add(operator, name, metric)
+    }
+
+    pub(crate) fn add_accumulator(
+        &self,
+        name: &str,
+        accumulator: Arc<dyn Accumulator>,
+    ) -> Result<(), AccumulatorError> {
+        self.lock().accumulators.add(name, accumulator)
+    }
+
     /// The counters as they now are.
     pub(crate) fn snapshot(&self, attempt: ExecutionAttemptId) -> (TaskMetrics, Vec<ChannelMetrics>) {
         let registered = self.lock();
@@ -57,8 +79,11 @@ impl TaskCounters {
             records_in: made.chain(registered.inputs.iter().map(|input| input.records())).sum(),
             records_out: taken.chain(channels.iter().map(|channel| channel.records)).sum(),
             records_skipped: registered.skipped.iter().map(|skipped| skipped.get()).sum(),
+            late_records_dropped: registered.late.iter().map(|late| late.get()).sum(),
             bytes_in: registered.inputs.iter().map(|input| network_bytes(input)).sum(),
             bytes_out: channels.iter().map(|channel| channel.bytes).sum(),
+            accumulators: registered.accumulators.values(),
+            metrics: registered.metrics.values(),
         };
         (task, channels)
     }

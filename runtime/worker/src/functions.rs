@@ -1,12 +1,21 @@
 //! What programs implement: process functions, and what these are given.
 
+mod accumulators;
 mod context;
+mod metrics;
 mod process;
 mod runtime_context;
 
 use std::{error::Error, fmt, marker::PhantomData, sync::Arc};
 
+pub(crate) use accumulators::TaskAccumulators;
+pub use accumulators::{
+    Accumulator, AccumulatorError, AverageAccumulator, DoubleCounter, DoubleMaximum, DoubleMinimum, LongCounter,
+    LongMaximum, LongMinimum, MAX_ACCUMULATORS, MAX_NAME,
+};
 pub use context::{BroadcastContext, KeyedContext, OnTimerContext, ProcessContext, TimeDomain, TimerService};
+pub(crate) use metrics::{FunctionMetrics, Metric};
+pub use metrics::{Gauge, MAX_METRICS, MetricError, MetricGroup};
 pub use process::{
     BroadcastProcessFunction, CoProcessFunction, KeyedBroadcastProcessFunction, KeyedCoProcessFunction,
     KeyedProcessFunction, ProcessFunction,

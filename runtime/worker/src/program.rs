@@ -54,7 +54,10 @@ impl JobProgram {
         let exchanged = (0..)
             .zip(&stream_graph.edges)
             .filter(|(_, edge)| vertex_of_node[edge.source as usize] != vertex_of_node[edge.target as usize]);
-        let stream_edges = exchanged.map(|(index, _)| index).collect();
+        let stream_edges: Vec<u32> = exchanged.map(|(index, _)| index).collect();
+        for (job_edge, index) in graph.edges.iter_mut().zip(&stream_edges) {
+            job_edge.schema = edges.get(*index as usize).map_or_else(String::new, EdgeFactory::schema);
+        }
         Ok(Self {
             stream_graph,
             graph: Arc::new(graph),

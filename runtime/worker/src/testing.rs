@@ -5,6 +5,7 @@ use std::{
     marker::PhantomData,
     net::Ipv4Addr,
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
@@ -291,7 +292,7 @@ pub(crate) fn with_context<R>(with: impl FnOnce(&OperatorContext<'_>) -> R) -> R
         max_parallelism: 128,
         config: &ExecutionConfig::default(),
         clock: &ProcessingTimeService::manual(0),
-        counters: &TaskCounters::default(),
+        counters: &Arc::<TaskCounters>::default(),
         signal: &TaskSignal::new(),
         job_output: &NoOutput,
         gateway: None,

@@ -24,7 +24,7 @@ use crate::{
     exit_code::ExitCode,
     output::duration,
     signals::Interrupts,
-    views::JobDetail,
+    views::{JobDetail, accumulator_lines},
 };
 
 /// The code of the error that a failed job is.
@@ -271,6 +271,7 @@ impl Ending {
             status: outcome.status,
             duration_ms: end.unwrap_or(start).saturating_sub(start),
             message: fault.as_ref().map(ToString::to_string).or_else(failure),
+            accumulators: details.accumulators.clone(),
         }
     }
 
@@ -294,6 +295,9 @@ impl Ending {
             "Job {} ({}) {} in {took}",
             summary.name, summary.id, self.report.outcome.status
         ));
+        for line in accumulator_lines(&self.report.details.accumulators) {
+            context.progress().note(line);
+        }
         match context.output.format() {
             OutputFormat::Json => {
                 let end = summary.end_ms.unwrap_or(summary.start_ms);

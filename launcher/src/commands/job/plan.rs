@@ -1,7 +1,7 @@
 //! `flinkctl job plan`: the job graph, without starting anything.
 
 use crate::{
-    cli::PlanArgs,
+    cli::{OutputFormat, PlanArgs},
     commands::Context,
     error::UserError,
     exit_code::ExitCode,
@@ -30,6 +30,7 @@ pub(super) async fn plan(context: &Context, args: PlanArgs) -> Result<ExitCode, 
         Err(error) => return error.into_exit(),
     };
     let view = PlanView::of(&plan.graph);
-    context.output.one(&view, || view.human())?;
+    let wide = context.output.format() == OutputFormat::Wide;
+    context.output.one(&view, || view.human(wide))?;
     Ok(ExitCode::Ok)
 }

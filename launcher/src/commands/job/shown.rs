@@ -216,7 +216,7 @@ const fn weight(state: ExecutionState) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use flink_graph::JobStatus;
+    use flink_graph::{Accumulators, JobStatus};
     use flink_rpc::messages::{JobSummary, SubtaskDetails};
 
     use super::*;
@@ -228,6 +228,8 @@ mod tests {
             host: host.map(str::to_owned),
             records_in: 0,
             records_out: 0,
+            records_skipped: 0,
+            late_records_dropped: 0,
             bytes_in: 0,
             bytes_out: 0,
         };
@@ -235,6 +237,7 @@ mod tests {
             name: "map".to_owned(),
             parallelism: 1,
             subtasks: vec![subtask],
+            metrics: Vec::new(),
         };
         let summary = JobSummary {
             id,
@@ -249,6 +252,7 @@ mod tests {
             outcome: None,
             vertices: vec![vertex],
             channels: Vec::new(),
+            accumulators: Accumulators::default(),
         })
     }
 

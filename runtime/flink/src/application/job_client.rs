@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use flink_graph::{JobId, JobStatus};
+use flink_graph::{Accumulators, JobId, JobStatus};
 use flink_rpc::messages::JobTermination;
 use tokio::{
     runtime::Handle,
@@ -47,6 +47,8 @@ pub struct JobExecutionResult {
     pub job_name: String,
     /// From its submission to its end.
     pub duration: Duration,
+    /// What its functions have added up, by name.
+    pub accumulators: Accumulators,
 }
 
 impl JobClient {
@@ -141,6 +143,7 @@ impl JobClient {
                 job_id: id,
                 job_name: name,
                 duration: Duration::from_millis(termination.duration_ms),
+                accumulators: termination.accumulators,
             }),
             JobStatus::Canceled => Err(JobError::Canceled { id, name }),
             _ => Err(JobError::Failed {

@@ -7,7 +7,7 @@ mod stdout;
 
 use std::{process::ExitCode, sync::Arc, time::Instant};
 
-use flink_graph::{JobFailure, JobId, JobStatus};
+use flink_graph::{Accumulators, JobFailure, JobId, JobStatus};
 use flink_rpc::messages::DriverFailure;
 use flink_worker::JobProgram;
 
@@ -51,11 +51,14 @@ pub(super) fn run(declare: impl FnOnce(u32) -> Result<JobProgram>) -> ExitCode {
             tell(&format!("job `{name}` was cancelled"));
             exit_code::INTERRUPTED
         }
-        Ok(Ending { outcome, .. }) if outcome.status == JobStatus::Finished => {
+        Ok(Ending {
+            outcome, accumulators, ..
+        }) if outcome.status == JobStatus::Finished => {
             tell(&format!(
                 "job `{name}` finished in {:.1} s",
                 started.elapsed().as_secs_f64()
             ));
+            tell_accumulators(&accumulators);
             return ExitCode::SUCCESS;
         }
         Ok(Ending { outcome, .. }) => {
@@ -140,6 +143,15 @@ pub(super) fn run_to_end(program: JobProgram) -> Result<()> {
         return Ok(());
     }
     Err(Error::msg(reason(ending.outcome.failure.as_ref())))
+}
+
+fn tell_accumulators(accumulators: &Accumulators) {
+    for (name, value) in accumulators.iter() {
+        match value {
+            Ok(value) => tell(&format!("   accumulator {name}: {}", value.number())),
+            Err(conflict) => tell(&format!("   accumulator {name}: no value: {conflict}")),
+        }
+    }
 }
 
 fn reason(failure: Option<&JobFailure>) -> String {

@@ -9,7 +9,8 @@ use std::{process::ExitCode, time::Instant};
 
 use clap::Parser;
 use flink::{
-    Application, ApplicationContext, Error, JobError, JobStatus, Result, RuntimeMode, StreamExecutionEnvironment,
+    Application, ApplicationContext, Collector, Error, FunctionResult, JobError, JobStatus, LongCounter,
+    ProcessContext, ProcessFunction, Result, RuntimeContext, RuntimeMode, StreamExecutionEnvironment,
 };
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,7 @@ pub(crate) fn run() -> ExitCode {
     Application::new(driver)
         .job("count", count)
         .job("panic", panic)
+        .job("measured", measured)
         .job("endless", endless)
         .job("flood", flood)
         .job("undeclared", undeclared)
@@ -48,6 +50,7 @@ fn driver(app: &mut ApplicationContext, args: Args) -> Result<()> {
         "at-once" => at_once(app),
         "failure" => app.execute("panic", ()).map(drop).map_err(Error::from),
         "handled" => handled(app),
+        "accumulators" => accumulators(app),
         "unwaited" => app.execute_async("panic", ()).map(drop).map_err(Error::from),
         "left-alone" => app
             .execute_async("count", numbers(100, "alone"))
@@ -101,6 +104,12 @@ fn at_once(app: &mut ApplicationContext) -> Result<()> {
     Ok(())
 }
 
+fn accumulators(app: &mut ApplicationContext) -> Result<()> {
+    let result = app.execute("measured", ())?;
+    println!("{:?}", result.accumulators.get("even"));
+    Ok(())
+}
+
 fn handled(app: &mut ApplicationContext) -> Result<()> {
     match app.execute("panic", ()) {
         Err(JobError::Failed { name, reason, .. }) => {
@@ -149,6 +158,32 @@ fn count(env: &mut StreamExecutionEnvironment, args: Numbers) -> Result<()> {
         .count()
         .map(move |(_, count)| format!("{} {count}", args.label))
         .print();
+    Ok(())
+}
+
+/// Counts the even ones of a thousand numbers in an accumulator.
+struct Even(LongCounter);
+
+impl ProcessFunction<i64> for Even {
+    type Out = i64;
+
+    fn process_element(
+        &mut self,
+        number: i64,
+        _: &mut ProcessContext<'_>,
+        out: &mut Collector<'_, i64>,
+    ) -> FunctionResult {
+        self.0.add(i64::from(number % 2 == 0));
+        out.collect(number);
+        Ok(())
+    }
+}
+
+fn measured(env: &mut StreamExecutionEnvironment) -> Result<()> {
+    env.from_sequence(1..=1000)
+        .map(|number| number as i64)
+        .process(|context: &RuntimeContext| Ok(Even(context.add_accumulator("even")?)))
+        .discard();
     Ok(())
 }
 

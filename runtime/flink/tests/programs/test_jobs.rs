@@ -8,7 +8,10 @@ mod summing_sink;
 use std::process::ExitCode;
 
 use clap::Parser;
-use flink::{FileSink, Result, RuntimeMode, StreamExecutionEnvironment};
+use flink::{
+    Collector, FileSink, FunctionResult, LongCounter, LongMaximum, ProcessContext, ProcessFunction, Result,
+    RuntimeContext, RuntimeMode, StreamExecutionEnvironment,
+};
 use serde::{Deserialize, Serialize};
 use summing_sink::{Mood, SummingSink};
 
@@ -25,6 +28,7 @@ struct Args {
 fn main() -> ExitCode {
     match std::env::var("TEST_JOB").unwrap_or_default().as_str() {
         "count" => flink::run(count),
+        "accumulators" => flink::run(accumulators),
         "panic" => flink::run(panic),
         "error" => flink::run(error),
         "endless" => flink::run(endless),
@@ -57,6 +61,48 @@ fn count(env: &mut StreamExecutionEnvironment, args: Args) -> Result<()> {
         None => counts.print(),
     };
     Ok(())
+}
+
+/// What two operators in tasks of their own add to an accumulator that they share, and to one that they disagree about.
+fn accumulators(env: &mut StreamExecutionEnvironment, args: Args) -> Result<()> {
+    env.set_job_name("accumulators");
+    env.from_sequence(1..=args.records)
+        .rebalance()
+        .process(|context: &RuntimeContext| {
+            context.add_accumulator::<LongMaximum>("disputed")?;
+            Ok(Adding(
+                context.add_accumulator("numbers")?,
+                context.add_accumulator("largest")?,
+            ))
+        })
+        .rebalance()
+        .process(|context: &RuntimeContext| {
+            context.add_accumulator::<LongCounter>("disputed")?;
+            Ok(Adding(
+                context.add_accumulator("numbers")?,
+                context.add_accumulator("largest")?,
+            ))
+        })
+        .discard();
+    Ok(())
+}
+
+struct Adding(LongCounter, LongMaximum);
+
+impl ProcessFunction<u64> for Adding {
+    type Out = u64;
+
+    fn process_element(
+        &mut self,
+        number: u64,
+        _: &mut ProcessContext<'_>,
+        out: &mut Collector<'_, u64>,
+    ) -> FunctionResult {
+        self.0.add(1);
+        self.1.add(i64::try_from(number)?);
+        out.collect(number);
+        Ok(())
+    }
 }
 
 fn panic(env: &mut StreamExecutionEnvironment, args: Args) -> Result<()> {

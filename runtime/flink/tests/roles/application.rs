@@ -5,7 +5,7 @@ use std::{
     process::{Output, Stdio},
 };
 
-use flink_graph::{JobId, JobStatus};
+use flink_graph::{Accumulators, JobId, JobStatus};
 use flink_rpc::messages::{DriverFailure, Fault, FromProgram, JobTermination, ToProgram};
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -46,6 +46,16 @@ fn jobs_run_at_once_and_are_cancelled_one_by_one() {
     assert_eq!(stdout(&exits("at-once", 0)), "beside 100\n");
     assert_eq!(stdout(&exits("cancel", 0)), "endless CANCELED\n");
     exits("cancel-and-go", 0);
+}
+
+#[test]
+fn what_a_job_has_added_up_comes_back_to_its_driver() {
+    let output = exits("accumulators", 0);
+    assert_eq!(stdout(&output), "Some(Ok(LongCounter(500)))\n");
+    assert!(
+        stderr(&output).contains("   accumulator even: 500\n"),
+        "{output:?}"
+    );
 }
 
 #[test]
@@ -188,6 +198,7 @@ async fn driven(act: &str, answer: impl Fn() -> Result<JobId, Fault>, status: Jo
                     status,
                     duration_ms,
                     message,
+                    accumulators: Accumulators::default(),
                 };
                 writer
                     .send(&ToProgram::JobTerminated { job, termination })
@@ -199,6 +210,7 @@ async fn driven(act: &str, answer: impl Fn() -> Result<JobId, Fault>, status: Jo
                     status: JobStatus::Canceled,
                     duration_ms: 9,
                     message: None,
+                    accumulators: Accumulators::default(),
                 };
                 writer
                     .send(&ToProgram::JobTerminated { job, termination })

@@ -39,6 +39,20 @@ fn the_answer_does_not_depend_on_the_parallelism() {
 }
 
 #[test]
+fn what_functions_added_up_is_told_at_the_end() {
+    let output = run("accumulators", 3, &["--records", "1000"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let told = text(&output.stderr);
+    let (first, rest) = told.split_once('\n').unwrap();
+    assert!(first.starts_with("job `accumulators` finished in "), "{told}");
+    assert_eq!(
+        rest,
+        "   accumulator disputed: no value: it is a LongMaximum in one place and a LongCounter in another: give one of \
+         them another name\n   accumulator largest: 1000\n   accumulator numbers: 2000\n"
+    );
+}
+
+#[test]
 fn files_are_written_once() {
     let root = tempfile::tempdir().unwrap();
     let output = root.path().join("out");

@@ -2,7 +2,9 @@
 
 use std::{fs, net::SocketAddr};
 
-use flink_graph::{ExecutionGraphEvent, ExecutionState, JobId, JobStatus, TaskFailureKind};
+use flink_graph::{
+    AccumulatorValue, Accumulators, ExecutionGraphEvent, ExecutionState, JobId, JobStatus, TaskFailureKind,
+};
 use flink_rpc::messages::{FromWorker, ToWorker, Transport};
 
 use crate::harness::{Cluster, Worker, ca, plan, startup, wait};
@@ -56,6 +58,19 @@ async fn files_of_both_workers_are_complete() {
     assert_eq!(lines.len(), 10);
     assert_eq!((lines[0], lines[9]), ("0,100", "9,100"));
     assert_eq!(fs::read_dir(&output).unwrap().count(), 2);
+}
+
+#[tokio::test]
+async fn accumulators_are_told_before_the_last_state() {
+    let mut cluster = Cluster::start("accumulators", &["--records", "1000"]).await;
+    cluster.deploy().await;
+    let (outcome, _, metrics) = cluster.finish().await;
+    assert_eq!(outcome.status, JobStatus::Finished);
+    let mut merged = Accumulators::default();
+    for task in metrics.iter().flat_map(|metrics| &metrics.tasks) {
+        merged.merge(&task.accumulators);
+    }
+    assert_eq!(merged.get("numbers"), Some(Ok(AccumulatorValue::LongCounter(2000))));
 }
 
 #[tokio::test]
@@ -228,6 +243,7 @@ async fn the_default_parallelism_and_the_arguments_are_shipped() {
             .collect::<Vec<_>>(),
         [3, 3]
     );
+    assert_eq!(graph.edges[0].schema, "u64");
     let mut worker = Worker::start("count", startup(&ca(), JobId::random(), &graph, &args, NOWHERE)).await;
     assert!(matches!(worker.next().await, FromWorker::Ready { .. }));
 }

@@ -67,6 +67,7 @@ fn word_count_is_two_vertices() {
         target_node: 2,
         input: 0,
         partitioner: Hash,
+        schema: String::new(),
     };
     assert_eq!(graph.edges, [edge]);
     assert_eq!(graph.slots_required(), 2);

@@ -1,10 +1,11 @@
 //! What there is to say about a job, in the form in which clients get it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, hash_map::Entry};
 
-use flink_graph::{Execution, ExecutionAttemptId, ExecutionGraph, JobGraph};
+use flink_graph::{Accumulators, Execution, ExecutionAttemptId, ExecutionGraph, JobGraph};
 use flink_rpc::messages::{
-    ChannelDetails, ChannelMetrics, JobDetails, JobSummary, SubtaskDetails, TaskMetrics, VertexDetails, WorkerMetrics,
+    ChannelDetails, ChannelMetrics, JobDetails, JobSummary, MetricValue, OperatorMetric, SubtaskDetails, TaskMetrics,
+    VertexDetails, WorkerMetrics,
 };
 
 /// Most channels in one [`JobDetails`]: an all-to-all edge between a thousand subtasks each has a million, which no
@@ -95,9 +96,11 @@ pub(super) fn details(graph: &ExecutionGraph, metrics: &JobMetrics, start_ms: u6
                 name: vertex.name.clone(),
                 parallelism: vertex.parallelism,
                 subtasks: subtasks.collect(),
+                metrics: merge_metrics(graph, metrics, index),
             }
         });
     JobDetails {
+        accumulators: accumulators(graph, metrics),
         summary: summary(graph, start_ms),
         outcome: graph.outcome(),
         vertices: vertices.collect(),
@@ -109,6 +112,69 @@ pub(super) fn details(graph: &ExecutionGraph, metrics: &JobMetrics, start_ms: u6
     }
 }
 
+/// The counters of the present attempts of a vertex' tasks.
+fn present<'a>(
+    graph: &'a ExecutionGraph,
+    metrics: &'a JobMetrics,
+    vertex: u32,
+) -> impl Iterator<Item = &'a TaskMetrics> {
+    let executions = graph
+        .executions()
+        .get(vertex as usize)
+        .map_or(&[][..], |executions| executions);
+    (0..).zip(executions).filter_map(move |(subtask, execution)| {
+        let attempt = ExecutionAttemptId {
+            job: graph.job(),
+            vertex,
+            subtask,
+            attempt: execution.attempt,
+        };
+        metrics.tasks.get(&attempt)
+    })
+}
+
+/// What the present attempts of all tasks have added up.
+fn accumulators(graph: &ExecutionGraph, metrics: &JobMetrics) -> Accumulators {
+    let mut merged = Accumulators::default();
+    for (vertex, _) in (0..).zip(graph.executions()) {
+        present(graph, metrics, vertex).for_each(|task| merged.merge(&task.accumulators));
+    }
+    merged
+}
+
+/// What the functions of a vertex measure: the sum of counters, the extremes of gauges.
+fn merge_metrics(graph: &ExecutionGraph, metrics: &JobMetrics, vertex: u32) -> Vec<OperatorMetric> {
+    let mut merged: Vec<OperatorMetric> = Vec::new();
+    let mut places = HashMap::new();
+    for metric in present(graph, metrics, vertex).flat_map(|task| &task.metrics) {
+        let counts = matches!(metric.value, MetricValue::Counter(_));
+        match places.entry((&metric.operator, &metric.name, counts)) {
+            Entry::Vacant(place) => {
+                place.insert(merged.len());
+                merged.push(metric.clone());
+            }
+            Entry::Occupied(place) => {
+                let value = &mut merged[*place.get()].value;
+                *value = merge_values(*value, metric.value);
+            }
+        }
+    }
+    merged.sort_by(|a, b| (&a.operator, &a.name).cmp(&(&b.operator, &b.name)));
+    merged
+}
+
+/// Two values of one kind in one.
+fn merge_values(one: MetricValue, other: MetricValue) -> MetricValue {
+    match (one, other) {
+        (MetricValue::Counter(a), MetricValue::Counter(b)) => MetricValue::Counter(a.wrapping_add(b)),
+        (MetricValue::Gauge { min: a, max: b }, MetricValue::Gauge { min: c, max: d }) => MetricValue::Gauge {
+            min: a.get().min(c.get()).into(),
+            max: b.get().max(d.get()).into(),
+        },
+        (one, _) => one,
+    }
+}
+
 fn subtask_details(execution: &Execution, metrics: Option<&TaskMetrics>) -> SubtaskDetails {
     SubtaskDetails {
         state: execution.state,
@@ -116,6 +182,8 @@ fn subtask_details(execution: &Execution, metrics: Option<&TaskMetrics>) -> Subt
         host: execution.host.clone(),
         records_in: metrics.map_or(0, |metrics| metrics.records_in),
         records_out: metrics.map_or(0, |metrics| metrics.records_out),
+        records_skipped: metrics.map_or(0, |metrics| metrics.records_skipped),
+        late_records_dropped: metrics.map_or(0, |metrics| metrics.late_records_dropped),
         bytes_in: metrics.map_or(0, |metrics| metrics.bytes_in),
         bytes_out: metrics.map_or(0, |metrics| metrics.bytes_out),
     }

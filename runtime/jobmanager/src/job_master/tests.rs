@@ -1,9 +1,11 @@
 mod coordination;
 
-use flink_graph::{ClusterId, ExecutionState, JobEdge, JobVertex, Partitioner, VertexId};
+use flink_graph::{
+    AccumulatorValue, Accumulators, ClusterId, ExecutionState, JobEdge, JobVertex, Partitioner, VertexId,
+};
 use flink_rpc::{
     ClusterCa, Role,
-    messages::{BlobDigest, ChannelMetrics, TaskMetrics, Transport, WorkerMetrics},
+    messages::{BlobDigest, ChannelMetrics, MetricValue, OperatorMetric, TaskMetrics, Transport, WorkerMetrics},
 };
 
 use super::*;
@@ -29,6 +31,7 @@ fn graph() -> JobGraph {
         target_node: 1,
         input: 0,
         partitioner: Partitioner::Rebalance,
+        schema: String::new(),
     };
     JobGraph {
         name: "test".to_owned(),
@@ -195,8 +198,11 @@ fn a_finished_job_gives_its_slots_back_and_is_remembered_with_its_counters() {
         records_in: 7,
         records_out: 7,
         records_skipped: 0,
+        late_records_dropped: 0,
         bytes_in: 0,
         bytes_out: 70,
+        accumulators: Accumulators::default(),
+        metrics: Vec::new(),
     };
     let channel = |edge, producer| ChannelMetrics {
         edge,
@@ -240,6 +246,107 @@ fn a_finished_job_gives_its_slots_back_and_is_remembered_with_its_counters() {
         ("h2", "h1", 70)
     );
     assert!(finished.output.is_some() && details.summary.end_ms.is_some());
+}
+
+#[test]
+fn accumulators_of_all_tasks_are_merged_and_stay_with_the_job() {
+    let mut bench = Bench::running(false);
+    let report = |vertex, subtask, attempt, value| {
+        let mut accumulators = Accumulators::default();
+        accumulators.add("lines", value);
+        let task = TaskMetrics {
+            attempt: ExecutionAttemptId {
+                attempt,
+                ..bench.attempt(vertex, subtask)
+            },
+            records_in: 0,
+            records_out: 0,
+            records_skipped: 0,
+            late_records_dropped: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+            accumulators,
+            metrics: Vec::new(),
+        };
+        WorkerMetrics {
+            tasks: vec![task],
+            channels: Vec::new(),
+        }
+    };
+    let reports = [
+        (1, report(0, 0, 0, AccumulatorValue::LongCounter(1))),
+        (1, report(0, 0, 0, AccumulatorValue::LongCounter(3))),
+        // Of an attempt that the job does not have.
+        (2, report(0, 1, 7, AccumulatorValue::LongCounter(100))),
+        (2, report(1, 1, 0, AccumulatorValue::LongCounter(4))),
+    ];
+    let (job, conflicting) = (bench.job.id(), report(1, 0, 0, AccumulatorValue::LongMaximum(4)));
+    for (number, metrics) in reports {
+        let message = FromTaskManager::Metrics { job, metrics };
+        bench.job.told(bench.now, task_manager(number), message, 0);
+    }
+    let lines = |details: &JobDetails| details.accumulators.get("lines");
+    assert_eq!(lines(&bench.job.details()), Some(Ok(AccumulatorValue::LongCounter(7))));
+    for (vertex, subtask) in [(0, 0), (0, 1), (1, 0)] {
+        bench.state(vertex, subtask, ExecutionState::Finished);
+    }
+    let message = FromTaskManager::Metrics {
+        job,
+        metrics: conflicting,
+    };
+    bench.job.told(bench.now, task_manager(1), message, 0);
+    bench.state(1, 1, ExecutionState::Finished);
+    let report = bench.job.finish(bench.now).unwrap().report;
+    assert!(lines(&report.details).unwrap().is_err());
+    // As in the archive.
+    let json = serde_json::to_vec(&report).unwrap();
+    assert_eq!(serde_json::from_slice::<JobReport>(&json).unwrap(), report);
+}
+
+#[test]
+fn what_functions_measure_and_records_left_out_are_told_by_vertex() {
+    let mut bench = Bench::running(false);
+    let report = |subtask, count, gauge: f64| {
+        let metric = |name: &str, value| OperatorMetric {
+            operator: "ask".to_owned(),
+            name: name.to_owned(),
+            value,
+        };
+        let (min, max) = (gauge.into(), gauge.into());
+        let task = TaskMetrics {
+            attempt: bench.attempt(0, subtask),
+            records_in: 0,
+            records_out: 0,
+            records_skipped: count + 1,
+            late_records_dropped: count + 2,
+            bytes_in: 0,
+            bytes_out: 0,
+            accumulators: Accumulators::default(),
+            metrics: vec![
+                metric("requests", MetricValue::Counter(count)),
+                metric("open", MetricValue::Gauge { min, max }),
+            ],
+        };
+        WorkerMetrics {
+            tasks: vec![task],
+            channels: Vec::new(),
+        }
+    };
+    let job = bench.job.id();
+    for (number, metrics) in [(1, report(0, 3, 1.5)), (2, report(1, 4, -1.0))] {
+        let message = FromTaskManager::Metrics { job, metrics };
+        bench.job.told(bench.now, task_manager(number), message, 0);
+    }
+    let details = bench.job.details();
+    let values: Vec<_> = details.vertices[0].metrics.iter().map(|metric| metric.value).collect();
+    let gauge = MetricValue::Gauge {
+        min: (-1.0).into(),
+        max: 1.5.into(),
+    };
+    assert_eq!(values, [gauge, MetricValue::Counter(7)]);
+    assert_eq!(details.vertices[1].metrics, []);
+    let subtask = &details.vertices[0].subtasks[1];
+    assert_eq!((subtask.records_skipped, subtask.late_records_dropped), (5, 6));
 }
 
 #[test]
@@ -382,8 +489,11 @@ fn watchers_are_told_of_states_soon_and_of_counters_four_times_a_second() {
             records_in,
             records_out: 0,
             records_skipped: 0,
+            late_records_dropped: 0,
             bytes_in: 0,
             bytes_out: 0,
+            accumulators: Accumulators::default(),
+            metrics: Vec::new(),
         }],
         channels: Vec::new(),
     };

@@ -145,7 +145,7 @@ async fn next(output: &mut Option<OutputReceiver>) -> OutputItem {
 mod tests {
     use std::sync::Arc;
 
-    use flink_graph::{JobOutcome, JobStatus};
+    use flink_graph::{Accumulators, JobOutcome, JobStatus};
     use flink_rpc::{
         FrameReader,
         messages::{JobDetails, JobReport, JobSummary, OutputChunk},
@@ -170,6 +170,7 @@ mod tests {
             outcome: None,
             vertices: Vec::new(),
             channels: Vec::new(),
+            accumulators: Accumulators::default(),
         });
         let outcome = JobOutcome {
             status: JobStatus::Failed,

@@ -3,10 +3,10 @@
 
 use std::sync::Arc;
 
-use flink_graph::{ClusterId, ExecutionState, JobGraph, JobId, JobOutcome, JobStatus, TaskManagerId};
+use flink_graph::{Accumulators, ClusterId, ExecutionState, JobGraph, JobId, JobOutcome, JobStatus, TaskManagerId};
 use serde::{Deserialize, Serialize};
 
-use super::{BlobDigest, Transport};
+use super::{BlobDigest, OperatorMetric, Transport};
 
 /// What a client may ask.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -98,6 +98,8 @@ pub struct JobDetails {
     /// Its logical channels as last reported, producers' side: in the answer to [`ClientRequest::DescribeJob`] and in
     /// [`JobReport`], not in [`JobEvent::Progress`]. At most the first 16,384 by edge, producer and consumer.
     pub channels: Vec<ChannelDetails>,
+    /// What the functions of all its tasks have added up so far, merged by name.
+    pub accumulators: Accumulators,
 }
 
 /// One vertex of a running job.
@@ -109,6 +111,8 @@ pub struct VertexDetails {
     pub parallelism: u32,
     /// Its subtasks, by index.
     pub subtasks: Vec<SubtaskDetails>,
+    /// What its functions measure, all subtasks' in one, by operator and name.
+    pub metrics: Vec<OperatorMetric>,
 }
 
 /// One subtask.
@@ -124,6 +128,10 @@ pub struct SubtaskDetails {
     pub records_in: u64,
     /// Records sent to other vertices (of a sink: records it took).
     pub records_out: u64,
+    /// Records left out because they could not be read, as the job asked for.
+    pub records_skipped: u64,
+    /// Records left out because they came too late for their windows, or for an interval join.
+    pub late_records_dropped: u64,
     /// Bytes received over the network.
     pub bytes_in: u64,
     /// Bytes sent over the network.

@@ -27,8 +27,8 @@ pub use task_manager::{
     ToTaskManager,
 };
 pub use worker::{
-    ChannelMetrics, CollectAck, CollectHeader, FromWorker, TaskMetrics, ToWorker, Transport, UMASK_VARIABLE,
-    WorkerMetrics, WorkerRequest, WorkerStartup,
+    ChannelMetrics, CollectAck, CollectHeader, FromWorker, MetricValue, OperatorMetric, TaskMetrics, ToWorker,
+    Transport, UMASK_VARIABLE, WorkerMetrics, WorkerRequest, WorkerStartup,
 };
 
 use serde::{Deserialize, Serialize};

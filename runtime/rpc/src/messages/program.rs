@@ -1,6 +1,6 @@
 //! Launcher <-> job program in role `client`, over a socket that the program is given as its standard input.
 
-use flink_graph::{JobGraph, JobId, JobStatus};
+use flink_graph::{Accumulators, JobGraph, JobId, JobStatus};
 use serde::{Deserialize, Serialize};
 
 use super::Fault;
@@ -79,6 +79,8 @@ pub struct JobTermination {
     pub duration_ms: u64,
     /// Why, of a job that failed.
     pub message: Option<String>,
+    /// What its functions have added up.
+    pub accumulators: Accumulators,
 }
 
 /// Why an application's driver did not end well.

@@ -5,7 +5,9 @@ use std::{net::IpAddr, path::PathBuf, sync::Arc};
 
 use std::net::SocketAddr;
 
-use flink_graph::{ExecutionAttemptId, ExecutionState, JobGraph, JobId, Placement, TaskFailure, TaskManagerId};
+use flink_graph::{
+    Accumulators, Double, ExecutionAttemptId, ExecutionState, JobGraph, JobId, Placement, TaskFailure, TaskManagerId,
+};
 use serde::{Deserialize, Serialize};
 
 use super::{EventsHandled, OperatorEvent};
@@ -115,10 +117,41 @@ pub struct TaskMetrics {
     pub records_out: u64,
     /// Records left out because they could not be read, as the job asked for.
     pub records_skipped: u64,
+    /// Records left out because they came too late for their windows, or for an interval join.
+    pub late_records_dropped: u64,
     /// Bytes received over the network.
     pub bytes_in: u64,
     /// Bytes sent over the network.
     pub bytes_out: u64,
+    /// What its functions have added up.
+    pub accumulators: Accumulators,
+    /// What its functions measure.
+    pub metrics: Vec<OperatorMetric>,
+}
+
+/// What a function measures.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperatorMetric {
+    /// The function's operator.
+    pub operator: String,
+    /// Its name.
+    pub name: String,
+    /// Its value.
+    pub value: MetricValue,
+}
+
+/// The value of a metric, of one subtask or of several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MetricValue {
+    /// What was counted.
+    Counter(u64),
+    /// What was measured last: the smallest and the largest of the subtasks'.
+    Gauge {
+        /// The smallest.
+        min: Double,
+        /// The largest.
+        max: Double,
+    },
 }
 
 /// Counters of one logical channel, producer's side.

@@ -10,8 +10,8 @@ use flink_state::{
     ReadOnlyBroadcastState, ReducingState, ReducingStateDescriptor, StateError, ValueState, ValueStateDescriptor,
 };
 
-use super::FunctionError;
-use crate::{error::TaskError, program::OperatorContext, time::ProcessingTimeService};
+use super::{Accumulator, AccumulatorError, FunctionError, MetricGroup};
+use crate::{counters::TaskCounters, error::TaskError, program::OperatorContext, time::ProcessingTimeService};
 
 /// What a function is told when it is made: about its task, and where its state is.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub struct RuntimeContext {
     key_groups: KeyGroups,
     clock: ProcessingTimeService,
     operator_state: OperatorStateStore,
+    counters: Arc<TaskCounters>,
 }
 
 impl RuntimeContext {
@@ -35,6 +36,7 @@ impl RuntimeContext {
             key_groups: context.key_groups(),
             clock: context.clock.clone(),
             operator_state: OperatorStateStore::new(),
+            counters: Arc::clone(context.counters),
         }
     }
 
@@ -77,6 +79,26 @@ impl RuntimeContext {
     /// How often the subtask was started before: 0 for the first time.
     pub fn attempt_number(&self) -> u32 {
         self.attempt.attempt
+    }
+
+    /// This subtask's share of the accumulator of this name. The job's result tells what all subtasks of all operators
+    /// have added under the name.
+    ///
+    /// # Errors
+    /// When the task has an accumulator of this name and another kind, or
+    /// [`MAX_ACCUMULATORS`](super::MAX_ACCUMULATORS) of them; when the name is empty or longer than [`MAX_NAME`](super::MAX_NAME).
+    pub fn add_accumulator<A: Accumulator + Clone + Default>(&self, name: &str) -> Result<A, AccumulatorError> {
+        let accumulator = A::default();
+        self.counters.add_accumulator(name, Arc::new(accumulator.clone()))?;
+        Ok(accumulator)
+    }
+
+    /// Where the function registers what it counts and measures.
+    pub fn metric_group(&self) -> MetricGroup<'_> {
+        MetricGroup {
+            operator: &self.operator,
+            counters: &self.counters,
+        }
     }
 
     /// A list whose elements are spread evenly over the subtasks when the job is restored with another parallelism.

@@ -4,7 +4,7 @@
 //! them any more. A record that comes looks up the other side's interval, so that each pair is made once: by the later of
 //! the two to come.
 
-use std::{collections::BTreeMap, ops::RangeInclusive, rc::Rc};
+use std::{collections::BTreeMap, ops::RangeInclusive, rc::Rc, sync::Arc};
 
 use flink_exchange::Event;
 use flink_record::{Key, NO_TIMESTAMP, Record, Timestamp};
@@ -12,6 +12,7 @@ use flink_state::{HeapKeyedStateBackend, KeyedStateBackend, SharedTable};
 
 use super::{Collector, KeySelector};
 use crate::{
+    boundary::Counter,
     error::TaskError,
     functions::{OutputTag, RuntimeContext},
     operator::{Either, Operator, Outputs},
@@ -69,6 +70,7 @@ pub struct IntervalJoin<K, A, B, S, R, F> {
     first: SharedTable<K, (), Buffer<A>>,
     second: SharedTable<K, (), Buffer<B>>,
     timers: InternalTimerService<K, Side>,
+    late_records: Arc<Counter>,
 }
 
 impl<K: Key, A: Record, B: Record, S, R, F> IntervalJoin<K, A, B, S, R, F> {
@@ -93,6 +95,7 @@ impl<K: Key, A: Record, B: Record, S, R, F> IntervalJoin<K, A, B, S, R, F> {
             first: keys.table("left").map_err(TaskError::runtime)?,
             second: keys.table("right").map_err(TaskError::runtime)?,
             timers: InternalTimerService::new(context.clock),
+            late_records: context.late_records(),
             keys,
         })
     }
@@ -203,7 +206,12 @@ where
             Either::First(record) => {
                 let key = self.selectors.0.key(&record).into_owned();
                 if self.begin(&key, timestamp)? {
-                    return late(self.bounds.late_first.as_ref(), record, timestamp, output);
+                    return late(
+                        self.bounds.late_first.as_ref(),
+                        (record, timestamp),
+                        output,
+                        &self.late_records,
+                    );
                 }
                 let (lower, upper) = (self.bounds.lower, self.bounds.upper);
                 let interval = timestamp.saturating_add(lower)..=timestamp.saturating_add(upper);
@@ -217,7 +225,12 @@ where
             Either::Second(record) => {
                 let key = self.selectors.1.key(&record).into_owned();
                 if self.begin(&key, timestamp)? {
-                    return late(self.bounds.late_second.as_ref(), record, timestamp, output);
+                    return late(
+                        self.bounds.late_second.as_ref(),
+                        (record, timestamp),
+                        output,
+                        &self.late_records,
+                    );
                 }
                 let (lower, upper) = (self.bounds.lower, self.bounds.upper);
                 let interval = timestamp.saturating_sub(upper)..=timestamp.saturating_sub(lower);
@@ -244,11 +257,17 @@ where
 
 fn late<T: 'static, O>(
     tag: Option<&OutputTag<T>>,
-    record: T,
-    timestamp: Timestamp,
+    (record, timestamp): (T, Timestamp),
     output: &mut Outputs<O>,
+    dropped: &Counter,
 ) -> Result<(), TaskError> {
-    tag.map_or(Ok(()), |tag| output.collect_side(tag.name(), record, timestamp))
+    match tag {
+        Some(tag) => output.collect_side(tag.name(), record, timestamp),
+        None => {
+            dropped.add(1);
+            Ok(())
+        }
+    }
 }
 
 /// The closure of an interval join.
@@ -372,6 +391,27 @@ mod tests {
             found.sort_unstable();
             prop_assert_eq!(found, expected);
         }
+    }
+
+    #[test]
+    fn late_records_without_a_side_output_are_counted_by_the_task() {
+        with_context(|context| {
+            let function = JoinFunction::new(|_: &Row, _: &Row, _, _: &mut Collector<'_, Row>| ());
+            let bounds = IntervalBounds {
+                lower: -5,
+                upper: 5,
+                late_first: None,
+                late_second: Some(OutputTag::new("late")),
+            };
+            let key = super::super::KeyBy::new(|row: &Row| row.0);
+            let join = IntervalJoin::open(context, (key.clone(), key), bounds, function).unwrap();
+            let mut join = Harness::new(join);
+            join.watermark(10);
+            join.process(Either::First((1, 1)), 10);
+            join.process(Either::Second((1, 2)), 10);
+            let (metrics, _) = context.counters.snapshot(context.attempt);
+            assert_eq!(metrics.late_records_dropped, 1);
+        });
     }
 
     #[test]

@@ -7,7 +7,7 @@ use flink_exchange::{
     TaskSignal,
 };
 use flink_graph::Partitioner;
-use flink_record::Record;
+use flink_record::{Record, Schema};
 
 use super::node::{ErasedOutput, downcast, erase};
 use crate::{
@@ -42,6 +42,7 @@ type MakeInput = fn(&InputContext<'_>, Channels, ErasedOutput) -> Result<Box<dyn
 pub struct EdgeFactory {
     writer: MakeWriter,
     input: MakeInput,
+    schema: fn() -> Schema,
 }
 
 /// A gate on channels that all carry records of one type.
@@ -80,6 +81,7 @@ impl EdgeFactory {
                 let gate = open_gate::<T>(context, channels)?;
                 Ok(Box::new(GateInput::new(gate, downcast(head)?)))
             },
+            schema: Schema::of::<T>,
         }
     }
 
@@ -116,6 +118,11 @@ impl EdgeFactory {
                 context.buffer_timeout,
             )?)
         })
+    }
+
+    /// What its records are made of.
+    pub(super) fn schema(&self) -> String {
+        (self.schema)().to_string()
     }
 
     pub(crate) fn make_writer(

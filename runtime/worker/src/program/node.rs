@@ -38,7 +38,7 @@ pub struct OperatorContext<'a> {
     pub config: &'a ExecutionConfig,
     /// The task's clock.
     pub clock: &'a ProcessingTimeService,
-    pub(crate) counters: &'a TaskCounters,
+    pub(crate) counters: &'a Arc<TaskCounters>,
     pub(crate) signal: &'a TaskSignal,
     pub(crate) job_output: &'a dyn JobOutput,
     /// Of an operator that has a coordinator.
@@ -76,6 +76,13 @@ impl OperatorContext<'_> {
     pub fn skipped_records(&self) -> Arc<Counter> {
         let records = Arc::default();
         self.counters.add_skipped(Arc::clone(&records));
+        records
+    }
+
+    /// A counter of records that the operator drops because they are late, among the task's counters.
+    pub(crate) fn late_records(&self) -> Arc<Counter> {
+        let records = Arc::default();
+        self.counters.add_late(Arc::clone(&records));
         records
     }
 

@@ -1,12 +1,13 @@
 //! What programs make of windows: functions, and what these are given.
 
-use std::{fmt, marker::PhantomData, ops::Deref, rc::Rc};
+use std::{fmt, marker::PhantomData, ops::Deref, rc::Rc, sync::Arc};
 
 use flink_record::{Key, Timestamp};
 use flink_state::{HeapKeyedStateBackend, KeyGroups, KeyedStateBackend};
 
 use super::Window;
 use crate::{
+    boundary::Counter,
     error::TaskError,
     functions::{FunctionError, FunctionResult, KeyedRuntimeContext, RuntimeContext},
     operators::Collector,
@@ -127,6 +128,7 @@ pub struct WindowBackend<K, W> {
     windowed: HeapKeyedStateBackend<K, W>,
     runtime: Option<RuntimeContext>,
     clock: ProcessingTimeService,
+    late_records: Arc<Counter>,
 }
 
 impl<K: Key, W: Window> WindowBackend<K, W> {
@@ -135,6 +137,7 @@ impl<K: Key, W: Window> WindowBackend<K, W> {
         let runtime = RuntimeContext::new(context);
         let mut backend = Self::new(runtime.operator_name(), runtime.key_groups(), runtime.clock());
         backend.runtime = Some(runtime);
+        backend.late_records = context.late_records();
         Rc::new(backend)
     }
 
@@ -147,7 +150,13 @@ impl<K: Key, W: Window> WindowBackend<K, W> {
             keyed,
             runtime: None,
             clock: clock.clone(),
+            late_records: Arc::default(),
         }
+    }
+
+    /// Counts the records that are dropped because they are late.
+    pub(super) fn late_records(&self) -> Arc<Counter> {
+        Arc::clone(&self.late_records)
     }
 
     pub(super) fn keyed(&self) -> &HeapKeyedStateBackend<K> {

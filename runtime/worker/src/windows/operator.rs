@@ -79,7 +79,7 @@ where
             }),
             None => None,
         };
-        let lateness = settings.deadlines(assigner.is_event_time());
+        let lateness = settings.deadlines(assigner.is_event_time(), backend.late_records());
         let panes = Panes::new(trigger, contents, lateness, backend.clock());
         Ok(Self {
             selector,
@@ -94,7 +94,8 @@ where
     }
 
     /// How many records were dropped because they were late.
-    pub fn late_records_dropped(&self) -> u64 {
+    #[cfg(test)]
+    pub(super) fn late_records_dropped(&self) -> u64 {
         self.panes.late_records_dropped()
     }
 

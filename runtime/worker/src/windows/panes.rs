@@ -59,6 +59,7 @@ where
         self.lateness.is_gone(window.max_timestamp(), self.timers.watermark())
     }
 
+    #[cfg(test)]
     pub(super) fn late_records_dropped(&self) -> u64 {
         self.lateness.dropped()
     }

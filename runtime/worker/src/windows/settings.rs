@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use flink_record::Timestamp;
 
-use crate::{error::TaskError, operator::Outputs, time::millis};
+use crate::{boundary::Counter, error::TaskError, operator::Outputs, time::millis};
 
 /// How late records may be, and where those go that are later.
 #[derive(Debug, Clone, Default)]
@@ -30,14 +30,14 @@ impl WindowSettings {
         self.allowed_lateness > 0
     }
 
-    /// When windows go away.
-    pub(super) fn deadlines(&self, event_time: bool) -> Lateness {
+    /// When windows go away. `dropped` counts the late records that go nowhere.
+    pub(super) fn deadlines(&self, event_time: bool, dropped: Arc<Counter>) -> Lateness {
         Lateness {
             event_time,
             // The clock knows no late records.
             allowed: if event_time { self.allowed_lateness } else { 0 },
             output: self.late_output.clone(),
-            dropped: 0,
+            dropped,
         }
     }
 }
@@ -48,7 +48,7 @@ pub(super) struct Lateness {
     event_time: bool,
     allowed: Timestamp,
     output: Option<Arc<str>>,
-    dropped: u64,
+    dropped: Arc<Counter>,
 }
 
 impl Lateness {
@@ -76,7 +76,7 @@ impl Lateness {
     /// Takes a record that no window took: to the side output, or nowhere.
     #[cold]
     pub(super) fn skipped<T: 'static, O>(
-        &mut self,
+        &self,
         record: T,
         timestamp: Timestamp,
         watermark: Timestamp,
@@ -89,13 +89,14 @@ impl Lateness {
         match &self.output {
             Some(tag) => output.collect_side(tag, record, timestamp),
             None => {
-                self.dropped += 1;
+                self.dropped.add(1);
                 Ok(())
             }
         }
     }
 
+    #[cfg(test)]
     pub(super) fn dropped(&self) -> u64 {
-        self.dropped
+        self.dropped.get()
     }
 }

@@ -82,7 +82,7 @@ where
             aggregate,
             emit,
             slicing,
-            lateness: settings.deadlines(slicing.is_event_time()),
+            lateness: settings.deadlines(slicing.is_event_time(), backend.late_records()),
             store: M::new(backend.groups()),
             backend,
             watermark: Timestamp::MIN,
@@ -94,7 +94,8 @@ where
     }
 
     /// How many records were dropped because they were late.
-    pub fn late_records_dropped(&self) -> u64 {
+    #[cfg(test)]
+    pub(super) fn late_records_dropped(&self) -> u64 {
         self.lateness.dropped()
     }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
-use flink_graph::{JobId, JobStatus};
+use flink_graph::{Accumulators, JobId, JobStatus};
 use flink_rpc::messages::{Fault, JobTermination};
 use flink_worker::JobProgram;
 use tokio::{
@@ -14,6 +14,7 @@ use super::{
     cluster::{Ending, Interrupts, LocalCluster, Stops, end_at_once},
     reason,
     stdout::Stdout,
+    tell_accumulators,
 };
 use crate::{
     application::calls::{Accepted, Call, JobState},
@@ -121,21 +122,28 @@ fn run(
         changes.send_replace(JobState::Active(status));
     };
     let ending = LocalCluster::run(job, program, stdout.clone(), Stops::Requests(cancels), on_status);
-    let (status, message) = match ending {
-        Ok(Ending { outcome, .. }) => (
+    let (status, message, accumulators) = match ending {
+        Ok(Ending {
+            outcome, accumulators, ..
+        }) => (
             outcome.status,
             outcome.failure.as_ref().map(|failure| reason(Some(failure))),
+            accumulators,
         ),
         Err(error) => (
             JobStatus::Failed,
             Some(format!("the local cluster could not run it: {error}")),
+            Accumulators::default(),
         ),
     };
     let took = started.elapsed();
     match status {
         // As a program that SIGPIPE ends: without a word.
         _ if stdout.is_closed() => {}
-        JobStatus::Finished => tell(&format!("job `{name}` finished in {:.1} s", took.as_secs_f64())),
+        JobStatus::Finished => {
+            tell(&format!("job `{name}` finished in {:.1} s", took.as_secs_f64()));
+            tell_accumulators(&accumulators);
+        }
         JobStatus::Canceled => tell(&format!("job `{name}` was cancelled")),
         _ => tell(&format!("job `{name}` failed")),
     }
@@ -143,5 +151,6 @@ fn run(
         status,
         duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         message,
+        accumulators,
     }
 }

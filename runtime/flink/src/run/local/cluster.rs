@@ -10,8 +10,8 @@ use std::{
 
 use flink_exchange::{NetworkConfig, NetworkEnvironment};
 use flink_graph::{
-    AllocationId, ClusterId, ExecutionGraph, ExecutionGraphAction as Action, ExecutionGraphEvent as Event, JobFailure,
-    JobId, JobOutcome, JobStatus, SlotOffer, TaskManagerId,
+    Accumulators, AllocationId, ClusterId, ExecutionGraph, ExecutionGraphAction as Action,
+    ExecutionGraphEvent as Event, JobFailure, JobId, JobOutcome, JobStatus, SlotOffer, TaskManagerId,
 };
 use flink_rpc::{ClusterCa, Role};
 use flink_worker::{ExecutorEvent, JobOutput, JobProgram, TASK_EVENT_CAPACITY, TaskEvent, TaskExecutor};
@@ -32,6 +32,8 @@ const CANCELLATION_TIMEOUT: Duration = Duration::from_secs(30);
 /// How a run came to its end.
 pub(super) struct Ending {
     pub(super) outcome: JobOutcome,
+    /// What the functions of all its tasks have added up, merged by name.
+    pub(super) accumulators: Accumulators,
     /// The user wanted it.
     pub(super) interrupted: bool,
 }
@@ -81,6 +83,7 @@ impl<F: FnMut(JobStatus)> LocalCluster<F> {
             };
             return Ok(Ending {
                 outcome,
+                accumulators: Accumulators::default(),
                 interrupted: false,
             });
         }
@@ -115,10 +118,18 @@ impl<F: FnMut(JobStatus)> LocalCluster<F> {
             Ok(cluster.serve(task_events, &mut stops).await)
         });
         let interrupted = cluster.interrupted;
+        let mut accumulators = Accumulators::default();
+        for task in cluster.executor.metrics().tasks {
+            accumulators.merge(&task.accumulators);
+        }
         drop(cluster);
         environment.shutdown();
         outcome
-            .map(|outcome| Ending { outcome, interrupted })
+            .map(|outcome| Ending {
+                outcome,
+                accumulators,
+                interrupted,
+            })
             .map_err(|error: std::io::Error| format!("cannot listen for signals: {error}"))
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use flink_state::{KeyedStateBackend, ValueState, ValueStateDescriptor};
 
 use super::*;
+use crate::testing::with_context;
 
 fn tumbling(size: u64) -> TumblingEventTimeWindows {
     TumblingEventTimeWindows::of(Duration::from_millis(size))
@@ -33,6 +34,27 @@ fn late_records_are_counted_or_go_to_the_side_output() {
         let dropped = harness.operator().late_records_dropped();
         assert_eq!((late, dropped), if side { (1, 0) } else { (0, 1) });
     }
+}
+
+#[test]
+fn late_records_that_are_dropped_are_among_the_counters_of_the_task() {
+    with_context(|context| {
+        let parts = || (key(), tumbling(10), EventTimeTrigger);
+        let open = || WindowBackend::open(context);
+        let dropped = || context.counters.snapshot(context.attempt).0.late_records_dropped;
+        let windows = WindowOperator::new(parts(), &settings(0, false), open(), Listed::new(Tell)).unwrap();
+        let slicing = WindowAssigner::<Item>::slicing(&tumbling(10)).unwrap();
+        let slices: SliceWindowOperator<Item, _, _, _, _, TumblingStore<u8, Vec<u32>>> =
+            SliceWindowOperator::new((key(), Aggregated(Values), Tell), slicing, &settings(0, false), open());
+        let mut windows = Harness::new(windows);
+        windows.watermark(9);
+        windows.process((1, 1), 3);
+        assert_eq!(dropped(), 1);
+        let mut slices = Harness::new(slices);
+        slices.watermark(9);
+        slices.process((1, 1), 3);
+        assert_eq!(dropped(), 2);
+    });
 }
 
 /// Numbers the firings of each window, and of each key.
