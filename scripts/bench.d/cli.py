@@ -12,14 +12,16 @@ import figures
 import nexmark
 
 DESCRIPTION = """\
-Measures flinkctl on hosts of the test bed, beside a yardstick in the same run: plain ssh, one bare TCP+TLS stream, Renoir.
+Measures flinkctl, beside a yardstick in the same run: plain ssh, one bare TCP+TLS stream, Renoir, a plain loop. All but
+`operators` runs on hosts of the test bed.
 
   scripts/bench startup                start, tiny job, stop: beside `ssh host true`
   scripts/bench startup --hosts 12 --phases
   scripts/bench exchange               the data plane between two hosts, MTU 1500 and 9000: beside TCP+TLS
   scripts/bench memory                 size of flinkctl, memory of idle processes
-  scripts/bench wordcount --mib 200    words per second, in one process and over hosts
+  scripts/bench wordcount --mib 200    words per second, in one process, beside Renoir, and over hosts
   scripts/bench nexmark --runs 3       queries on generated events, in one process: beside Renoir
+  scripts/bench operators              chains, windows and state in one task: beside a loop, a hash map
 
 All hosts share the cores of this machine (in `exchange` each host has its own), so absolute figures say little: look at the
 ratios. Yardstick and subject take turns, round by round; a ratio is the median of the rounds' ratios. Run it alone: the load
@@ -30,7 +32,7 @@ Nothing here passes or fails: a missed target is printed, and the exit code is 0
 """
 BINARIES = (
     ("-p", "flinkctl", "--bins"),
-    ("-p", "flink", "--example", "wordcount", "--example", "exchange", "--example", "nexmark"),
+    ("-p", "flink", "--example", "wordcount", "--example", "exchange", "--example", "nexmark", "--example", "operators_bench"),
     ("-p", "flink-exchange", "--example", "transport_bench"),
 )
 
@@ -82,13 +84,18 @@ def parser():
     it.add_argument("--seconds", type=_positive, default=3, metavar="N", help="length of each case (default 3)")
     it.add_argument("--jobs-only", action="store_true", help="only TCP+TLS and the jobs")
     it = benchmark("memory", "size of flinkctl, resident memory of an idle JobManager and TaskManager")
-    it = benchmark("wordcount", "words per second of the example `wordcount`, compared with an independent count")
+    it = benchmark("wordcount", "words per second of the example `wordcount`, beside Renoir, compared with an independent count")
     it.add_argument("--mib", type=_positive, default=200, metavar="N", help="size of the text (default 200)")
     it.add_argument("--runs", type=_positive, default=3, metavar="N", help="rounds (default 3)")
     it = benchmark("nexmark", "queries of the example `nexmark`, beside Renoir and beside the generator alone")
     it.add_argument("--events", type=_positive, default=10_000_000, metavar="N", help="of each run (default 10000000)")
     it.add_argument("--parallelism", type=_positive, default=2, metavar="N", help="of both (default 2)")
     it.add_argument("--queries", type=_queries, default=nexmark.QUERIES, metavar="LIST", help="such as 0,5 (default all)")
+    it.add_argument("--runs", type=_positive, default=3, metavar="N", help="rounds (default 3)")
+    it = benchmark("operators", "what operators cost within one task: the example `operators_bench`")
+    it.add_argument("--records", type=_positive, default=5_000_000, metavar="N", help="of cases with keys (default 5000000)")
+    it.add_argument("--memory-keys", type=_positive, default=10_000_000, metavar="N", help="of the window whose memory is measured "
+                    "(default 10000000)")
     it.add_argument("--runs", type=_positive, default=3, metavar="N", help="rounds (default 3)")
     return top
 
@@ -129,7 +136,7 @@ def outside(options, script):
         # A yardstick that is a program, not a crate of ours.
         getattr(benchmark, "build", lambda _: None)(repository)
     load = [os.getloadavg()[0]]
-    results = [in_test_bed(options, script, bed) for bed in benchmark.beds(options)]
+    results = [in_test_bed(options, script, bed) if bed else without(options, repository) for bed in benchmark.beds(options)]
     load.append(os.getloadavg()[0])
     report = benchmark.report(options, results)
     surroundings = {
@@ -142,8 +149,9 @@ def outside(options, script):
     if options.json:
         print(json.dumps({"benchmark": options.benchmark, **surroundings, "report": report, "results": results}, indent=2))
         return 0
+    cores = "cores play all hosts" if all(benchmark.beds(options)) else "cores"
     print(
-        f"scripts/bench {options.benchmark}: {surroundings['cores']} cores play all hosts, Linux {surroundings['kernel']}, "
+        f"scripts/bench {options.benchmark}: {surroundings['cores']} {cores}, Linux {surroundings['kernel']}, "
         f"load average {load[0]:.2f} before, {load[1]:.2f} after"
     )
     for table in report:
@@ -156,6 +164,14 @@ def build(repository):
     for packages in BINARIES:
         command = ["cargo", "build", "--locked", "--quiet", "--release", *packages]
         subprocess.run(command, cwd=repository, stdout=sys.stderr, check=True)
+
+
+def without(options, repository):
+    """Runs a benchmark that needs no hosts."""
+    target = os.environ.get("CARGO_TARGET_DIR", os.path.join(repository, "target"))
+    binaries = os.environ.get("TESTBED_BIN", os.path.join(target, "release"))
+    os.environ["PATH"] = f"{os.path.abspath(binaries)}:{os.environ['PATH']}"
+    return importlib.import_module(options.benchmark).measure(options)
 
 
 def in_test_bed(options, script, bed):

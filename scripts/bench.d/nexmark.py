@@ -3,27 +3,20 @@
 import json
 import os
 import resource
-import subprocess
-import sys
 
 import bed
 import figures
+import yardsticks
 
 QUERIES = ("0", "1", "2", "3", "4", "5", "6", "7", "8", "13")
 GENERATOR = "generator"
+
+build = yardsticks.build
 
 
 def beds(_):
     # The queries run in one process; a host is what a benchmark runs on.
     return [{"hosts": 1}]
-
-
-def build(repository):
-    """Renoir is under the LGPL: what is linked with it is a project of its own, with its own lock file."""
-    target = os.environ.get("CARGO_TARGET_DIR", os.path.join(repository, "target"))
-    manifest = os.path.join(repository, "tests", "benchmarks", "Cargo.toml")
-    command = ["cargo", "build", "--locked", "--quiet", "--release", "--manifest-path", manifest, "--target-dir", target]
-    subprocess.run(command, cwd=repository, stdout=sys.stderr, check=True)
 
 
 def measure(options):

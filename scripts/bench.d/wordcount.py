@@ -1,4 +1,4 @@
-"""Words per second: in one process and over hosts, compared with an independent count."""
+"""Words per second: in one process, beside Renoir, and over hosts, all compared with an independent count."""
 
 import collections
 import glob
@@ -11,11 +11,16 @@ import shutil
 
 import bed
 import figures
+import yardsticks
 
 MIB = 1 << 20
 VOCABULARY = 50_000
 WORDS_PER_LINE = 12
 SEED = 1
+# Our words per second by Renoir's.
+RENOIR_RATIO = 1.0
+
+build = yardsticks.build
 
 
 def beds(_):
@@ -34,7 +39,8 @@ def measure(options):
     with bed.session("-D", "defaults.slots=1"):
         # Slots of a session are not released between jobs, but the first two jobs bring them up.
         ways = {
-            "local": lambda: in_process(program, arguments),
+            "renoir": lambda: renoir(text, output),
+            "local": lambda: in_process(["flinkctl", "job", "run", "--local", "-p", "2", program, "--", *arguments]),
             "hosts2": lambda: on_hosts(program, arguments, 2),
             "hosts3": lambda: on_hosts(program, arguments, 3),
         }
@@ -87,9 +93,15 @@ def read_counts(directory):
     return counts
 
 
-def in_process(program, arguments):
+def renoir(text, output):
+    os.mkdir(output)
+    return in_process([os.path.join(bed.binaries(), "renoir-wordcount"), text, os.path.join(output, "counts"), "2"])
+
+
+def in_process(command):
+    """Whole processes, from outside: their start costs some milliseconds."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds, _ = bed.timed(["flinkctl", "job", "run", "--local", "-p", "2", program, "--", *arguments])
+    seconds, _ = bed.timed(command)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return {"seconds": seconds, "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
 
@@ -105,22 +117,34 @@ def report(_, results):
     words, rounds = result["words"], result["rounds"]
 
     def row(name, key):
-        seconds, cpu = figures.column(rounds, key, "seconds"), figures.column(rounds, key, "cpu")
+        seconds, cpu = (figures.column(rounds, key, of) for of in ("seconds", "cpu"))
+        their_seconds, their_cpu = (figures.column(rounds, "renoir", of) for of in ("seconds", "cpu"))
         row = [
             name, str(len(seconds)),
             figures.spread([words / second / 1e6 for second in seconds], "{:.1f}"),
-            figures.spread(figures.ratios(figures.column(rounds, "local", "seconds"), seconds)),
+            figures.spread(figures.ratios(their_seconds, seconds)),
             figures.spread([second / words * 1e9 for second in cpu], "{:.0f}"),
+            figures.spread(figures.ratios(cpu, their_cpu)),
         ]
-        return row if key == "local" else [*row, f"{figures.median(figures.column(rounds, key, 'network')) / MIB:.0f}"]
+        over_hosts = "network" in rounds[0][key]
+        return [*row, f"{figures.median(figures.column(rounds, key, 'network')) / MIB:.0f}"] if over_hosts else row
 
-    return [figures.table(
-        f"Word count of {result['mib']} MiB, {words / 1e6:.1f} M words, {result['distinct']} of them different",
-        ["", "n", "M words/s", "x in-process", "CPU ns/word", "MiB over the network"],
-        [
-            row("in one process, -p 2", "local"),
-            row("2 hosts, -p 2", "hosts2"),
-            row("3 hosts, -p 3", "hosts3"),
-        ],
-        "All counts were equal to an independent count of the text.",
-    )]
+    ratio = figures.ratios(figures.column(rounds, "renoir", "seconds"), figures.column(rounds, "local", "seconds"))
+    return [
+        figures.table(
+            f"Word count of {result['mib']} MiB, {words / 1e6:.1f} M words, {result['distinct']} of them different",
+            ["", "n", "M words/s", "x Renoir", "CPU ns/word", "x Renoir", "MiB over the network"],
+            [
+                row("Renoir, in one process, 2 threads", "renoir"),
+                row("in one process, -p 2", "local"),
+                row("2 hosts, -p 2", "hosts2"),
+                row("3 hosts, -p 3", "hosts3"),
+            ],
+            "All counts, Renoir's too, were equal to an independent count of the text.",
+        ),
+        figures.table(
+            "Targets", ["", "measured", "target", ""],
+            [["words/s in one process, x Renoir", figures.spread(ratio), f">= {RENOIR_RATIO}",
+              figures.verdict(figures.median(ratio), ">=", RENOIR_RATIO)]],
+        ),
+    ]

@@ -14,6 +14,9 @@
 //! and merged into `b` besides. A window is the first of the front merged with `b`. When the front has run out, the back
 //! becomes the front, in place. So each slice is merged three times, however many windows it is in, and is kept once.
 //!
+//! Of a key with few records, most windows have what the one before had: that is kept from one to the next, with the ends of
+//! the first and the last slice, so that such a window is found without a look at the slices.
+//!
 //! Where windows that have fired may fire again, for late records, the slices of the front are kept as they were, too.
 
 use std::collections::VecDeque;
@@ -28,6 +31,12 @@ use crate::error::TaskError;
 pub struct KeySlices<C> {
     /// By end: the front, the back, and what is in no window that has fired.
     slices: VecDeque<(Timestamp, C)>,
+    /// The end of the first slice, `Timestamp::MAX` if there is none.
+    first_end: Timestamp,
+    /// The end of the last slice, `Timestamp::MIN` if there is none.
+    last_end: Timestamp,
+    /// What the last window had, if the one before it had the same and neither the front nor the back has changed since.
+    window: Option<C>,
     /// How many slices are the front.
     front: u32,
     /// No slice of the front ends after this, and no other before.
@@ -58,6 +67,9 @@ impl<C> Default for KeySlices<C> {
     fn default() -> Self {
         Self {
             slices: VecDeque::new(),
+            first_end: Timestamp::MAX,
+            last_end: Timestamp::MIN,
+            window: None,
             front: 0,
             front_end: Timestamp::MIN,
             back: None,
@@ -77,12 +89,23 @@ impl<C: Clone> KeySlices<C> {
         record: T,
     ) -> Result<(), TaskError> {
         if target.end > self.back_end {
+            self.first_end = self.first_end.min(target.end);
+            self.last_end = self.last_end.max(target.end);
             let slice = slice(&mut self.slices, target.end, || aggregate.create());
             return aggregate.add(slice, record);
         }
         let mut one = aggregate.create();
         aggregate.add(&mut one, record)?;
-        self.add_late(aggregate, target, one)
+        self.window = None;
+        let added = self.add_late(aggregate, target, one);
+        self.find_ends();
+        added
+    }
+
+    /// Slices have come or gone.
+    fn find_ends(&mut self) {
+        self.first_end = self.slices.front().map_or(Timestamp::MAX, |(end, _)| *end);
+        self.last_end = self.slices.back().map_or(Timestamp::MIN, |(end, _)| *end);
     }
 
     /// Adds a record to a slice of which windows have fired. It is late for these, but not for the next ones.
@@ -132,8 +155,14 @@ impl<C: Clone> KeySlices<C> {
         keeps_fired: bool,
     ) -> Result<Option<C>, TaskError> {
         self.expire(aggregate, start, keeps_fired)?;
-        // What is new is at the end, and little: searching from there touches the least memory.
         let merged = self.back_end.max(start);
+        let is_quiet = self.last_end <= merged;
+        if is_quiet && let Some(window) = &self.window {
+            self.back_end = end;
+            return Ok(Some(window.clone()));
+        }
+        self.window = None;
+        // What is new is at the end, and little: searching from there touches the least memory.
         let new = self
             .slices
             .iter()
@@ -152,12 +181,30 @@ impl<C: Clone> KeySlices<C> {
         if let Some(back) = &self.back {
             merge_into(aggregate, &mut window, back.clone())?;
         }
+        if is_quiet {
+            self.window.clone_from(&window);
+        }
         Ok(window)
     }
 
     /// Forgets slices that end here or before: no window that is still to fire has them.
     #[inline]
     pub(super) fn expire<T, A: Accumulate<T, Accumulator = C>>(
+        &mut self,
+        aggregate: &mut A,
+        bound: Timestamp,
+        keeps_fired: bool,
+    ) -> Result<(), TaskError> {
+        if self.first_end > bound.min(self.back_end) {
+            return Ok(());
+        }
+        self.window = None;
+        let expired = self.pop_expired(aggregate, bound, keeps_fired);
+        self.find_ends();
+        expired
+    }
+
+    fn pop_expired<T, A: Accumulate<T, Accumulator = C>>(
         &mut self,
         aggregate: &mut A,
         bound: Timestamp,
@@ -228,12 +275,17 @@ impl<C: Clone> KeySlices<C> {
         // Of a key that has come late, slices may be in no window that is still to fire.
         while self.front == 0 && self.slices.front().is_some_and(|(end, _)| *end <= bound) {
             self.slices.pop_front();
+            self.window = None;
         }
+        self.find_ends();
     }
 
     /// The end of the first slice that ends after `bound`, and so is in a window that is still to fire.
     #[inline]
     pub(super) fn first_after(&self, bound: Timestamp) -> Option<Timestamp> {
+        if self.first_end > bound && !self.slices.is_empty() {
+            return Some(self.first_end);
+        }
         self.slices.iter().map(|(end, _)| *end).find(|end| *end > bound)
     }
 

@@ -100,7 +100,8 @@ where
     }
 
     /// How many keys there are; where windows tumble, those of each window are counted.
-    pub fn keys(&self) -> usize {
+    #[cfg(test)]
+    pub(super) fn keys(&self) -> usize {
         self.store.keys()
     }
 

@@ -78,6 +78,7 @@ pub trait SliceStore<K: Key, C: Record + Clone> {
     fn clean(&mut self, bound: Timestamp) -> Option<Timestamp>;
 
     /// How many keys there are; those of each slice are counted where they are kept by slice.
+    #[cfg(test)]
     fn keys(&self) -> usize;
 }
 
@@ -220,6 +221,7 @@ impl<K: Key, C: Record + Clone> SliceStore<K, C> for TumblingStore<K, C> {
         self.slices.front().map(|slice| slice.end)
     }
 
+    #[cfg(test)]
     fn keys(&self) -> usize {
         self.slices.iter().map(|slice| slice.table.entries.len()).sum()
     }
@@ -316,6 +318,7 @@ impl<K: Key, C: Record + Clone> SliceStore<K, C> for SlidingStore<K, C> {
         oldest
     }
 
+    #[cfg(test)]
     fn keys(&self) -> usize {
         self.keys.len()
     }

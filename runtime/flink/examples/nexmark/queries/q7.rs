@@ -8,13 +8,10 @@
 
 use std::fmt;
 
-use flink::{DataStream, OutputTag, Record, Timestamp, TumblingEventTimeWindows};
+use flink::{DataStream, OutputTag, Record, TimeWindow, Timestamp, TumblingEventTimeWindows};
 
 use super::{Answer, WINDOW, highest::Highest};
 use crate::model::Event;
-
-/// In how many parts bids are compared before the parts are: enough for all subtasks to have some.
-const PARTS: u64 = 64;
 
 /// A bid.
 #[derive(Debug, Clone, Record)]
@@ -36,23 +33,53 @@ pub(crate) fn highest_bid(events: DataStream<Event>) -> Answer<Offer, Offer> {
             date_time: bid.date_time,
         })
     };
-    let highest_of_parts = events
+    let mut partial = PartialHighest::default();
+    let highest = events
         .flat_map(select)
         .name("offers")
-        .key_by(|offer| offer.price % PARTS)
-        .window(TumblingEventTimeWindows::of(WINDOW))
+        .process_with(move |offer: Offer, context, out| {
+            let time = context.timestamp().ok_or("a bid without a timestamp")?;
+            if partial.may_win(offer.price, time, context.current_watermark()) {
+                out.collect(offer);
+            }
+            Ok(())
+        })
+        .name("highest so far")
+        .window_all(TumblingEventTimeWindows::of(WINDOW))
         .side_output_late_data(&late)
         .aggregate(Highest::of(|offer: &Offer| offer.price))
-        .name("highest of each part");
-    let late = highest_of_parts.get_side_output(&late);
-    let results = highest_of_parts
-        .flat_map(|offers| offers)
-        .window_all(TumblingEventTimeWindows::of(WINDOW))
-        .aggregate(Highest::of(|offer: &Offer| offer.price))
-        .name("highest")
-        .flat_map(|offers| offers)
-        .name("highest bids");
+        .name("highest");
+    let late = highest.get_side_output(&late);
+    let results = highest.flat_map(|offers| offers).name("highest bids");
     Answer { results, late }
+}
+
+/// The highest price that a subtask has sent for each window that is open: a lower one cannot win. Not state: a task that is
+/// restored only sends more.
+#[derive(Debug, Clone, Default)]
+struct PartialHighest {
+    /// Last timestamp of the window, and the price.
+    windows: Vec<(Timestamp, u64)>,
+}
+
+impl PartialHighest {
+    /// Whether no bid of the window was higher. A bid that may be late is for the window to judge, whose watermark is never ahead
+    /// of this subtask's.
+    fn may_win(&mut self, price: u64, time: Timestamp, watermark: Timestamp) -> bool {
+        let size = WINDOW.as_millis() as Timestamp;
+        let last = TimeWindow::start_with_offset(time, 0, size) + size - 1;
+        if last <= watermark {
+            return true;
+        }
+        let Some((_, highest)) = self.windows.iter_mut().find(|(other, _)| *other == last) else {
+            self.windows.retain(|(other, _)| *other > watermark);
+            self.windows.push((last, price));
+            return true;
+        };
+        let may_win = price >= *highest;
+        *highest = price.max(*highest);
+        may_win
+    }
 }
 
 impl fmt::Display for Offer {
