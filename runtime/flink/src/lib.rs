@@ -59,7 +59,7 @@ pub use flink_state::{
 pub use flink_worker::functions::{
     BroadcastContext, BroadcastProcessFunction, CoProcessFunction, FunctionError, FunctionResult,
     KeyedBroadcastProcessFunction, KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, KeyedRuntimeContext,
-    OnTimerContext, OutputTag, ProcessContext, ProcessFunction, RuntimeContext, TimeDomain, TimerService,
+    OnTimerContext, OutputTag, ProcessContext, ProcessFunction, RuntimeContext, SendFunction, TimeDomain, TimerService,
 };
 pub use flink_worker::operators::{
     AsyncRetryStrategy, Collector, IntervalJoinContext, KeyBy, KeyByRef, KeySelector, Summable,
@@ -99,6 +99,10 @@ struct QuickStart;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/event-time.md")]
 struct EventTime;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/windows.md")]
+struct Windows;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/state.md")]

@@ -1,17 +1,19 @@
 //! The local cluster: a job's tasks as threads of this process, under the same ExecutionGraph that a JobMaster drives.
 
 mod cluster;
+mod collected;
 mod coordination;
 mod stdout;
 
 use std::{process::ExitCode, sync::Arc, time::Instant};
 
 use flink_graph::{JobFailure, JobStatus};
-use flink_worker::JobProgram;
+use flink_worker::{JobOutput, JobProgram};
 
 use super::exit_code;
 use crate::{Error, Result};
 use cluster::{Ending, LocalCluster};
+use collected::Collected;
 use stdout::Stdout;
 
 /// Name of the environment variable with the parallelism of operators that set none. Default: the number of cores.
@@ -62,7 +64,18 @@ pub(super) fn run(declare: impl FnOnce(u32) -> Result<JobProgram>) -> ExitCode {
 
 /// Runs a job that must finish, and that nobody can interrupt.
 pub(super) fn run_to_end(program: JobProgram) -> Result<()> {
-    let ending = LocalCluster::run(program, Arc::new(Stdout::default()), false).map_err(Error::msg)?;
+    run_with(program, Arc::new(Stdout::default()))
+}
+
+/// As [`run_to_end`]; the lines that the job printed, sorted.
+pub(super) fn run_and_collect(program: JobProgram) -> Result<Vec<String>> {
+    let output = Arc::new(Collected::default());
+    run_with(program, output.clone())?;
+    Ok(output.sorted_lines())
+}
+
+fn run_with(program: JobProgram, output: Arc<dyn JobOutput>) -> Result<()> {
+    let ending = LocalCluster::run(program, output, false).map_err(Error::msg)?;
     if ending.outcome.status == JobStatus::Finished {
         return Ok(());
     }
