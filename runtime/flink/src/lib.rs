@@ -49,7 +49,7 @@ pub use flink_connectors::{CsvEncoder, CsvSource};
 #[cfg(feature = "json")]
 pub use flink_connectors::{JsonLinesEncoder, JsonLinesSource};
 #[cfg(feature = "parquet")]
-pub use flink_connectors::{ParquetEncoder, ParquetSource};
+pub use flink_connectors::{ParquetEncoder, ParquetSchemaError, ParquetSource};
 pub use flink_record::{DecodeError, Key, NO_TIMESTAMP, Record, RecordView, Schema, Serde, Timestamp, schema};
 pub use flink_state::{
     AggregateFunction, AggregatingState, AggregatingStateDescriptor, BroadcastState, ListState, ListStateDescriptor,

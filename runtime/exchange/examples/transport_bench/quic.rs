@@ -106,7 +106,7 @@ fn hash<const N: usize>(
     count: u32,
     end: Instant,
 ) -> Result<(), ExchangeError> {
-    let mut writer = RecordWriter::new(
+    let mut writer: RecordWriter<Row<N>> = RecordWriter::new(
         environment,
         channels(0, count, peer),
         ByKey,

@@ -2,8 +2,8 @@
 
 /// A closure that can be sent to the tasks of a job, each of which is a thread.
 ///
-/// All that is [`Send`] implements it. It stands in the API in the place of `Send` for the compiler's message alone, which says
-/// what to do about a closure that is not.
+/// All that is [`Send`] implements it. It stands in the API in the place of `Send` for the compiler's message alone, which
+/// says what to do about a closure that is not.
 #[diagnostic::on_unimplemented(
     message = "the closure cannot be sent to the tasks of the job, which are threads",
     label = "captures something that is not `Send`",
