@@ -41,7 +41,7 @@ pub use encoder::{DisplayLines, Encoder};
 #[cfg(feature = "json")]
 pub use json::JsonLinesEncoder;
 #[cfg(feature = "parquet")]
-pub use parquet::ParquetEncoder;
+pub use parquet::{ParquetEncoder, ParquetSchemaError};
 pub use rolling::RollingPolicy;
 pub use writer::FileWriter;
 

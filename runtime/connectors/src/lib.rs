@@ -36,11 +36,11 @@ pub use discard::DiscardingSink;
 pub use file_sink::CsvEncoder;
 #[cfg(feature = "json")]
 pub use file_sink::JsonLinesEncoder;
-#[cfg(feature = "parquet")]
-pub use file_sink::ParquetEncoder;
 pub use file_sink::{
     BucketAssigner, BucketContext, DateTimeBuckets, DisplayLines, Encoder, FileSink, NoBuckets, RollingPolicy,
 };
+#[cfg(feature = "parquet")]
+pub use file_sink::{ParquetEncoder, ParquetSchemaError};
 #[cfg(feature = "csv")]
 pub use files::{CsvFormat, CsvSource};
 pub use files::{

@@ -39,6 +39,6 @@ pub use config::NetworkConfig;
 pub use environment::NetworkEnvironment;
 pub use error::{ExchangeError, StartError};
 pub use gate::{GateStatus, InputGate};
-pub use selector::{ChannelSelector, First, KeyGroups, RoundRobin, Shuffle};
+pub use selector::{ChannelSelector, First, RoundRobin, Shuffle};
 pub use signal::TaskSignal;
 pub use writer::{DEFAULT_BUFFER_TIMEOUT, RecordWriter};

@@ -1,12 +1,6 @@
-//! Which channel a record goes to: Flink's partitioners.
+//! Which channel a record goes to: Flink's partitioners. That of keyed streams is with the operators, who know keys.
 
-use std::{
-    hash::{BuildHasher, RandomState},
-    marker::PhantomData,
-};
-
-use flink_graph::{key_group, operator_index};
-use flink_record::Key;
+use std::hash::{BuildHasher, RandomState};
 
 /// Chooses the channel of each record.
 pub trait ChannelSelector<T>: Send {
@@ -92,32 +86,6 @@ impl<T> ChannelSelector<T> for Shuffle {
     }
 }
 
-/// `key_by`: all records of a key group go to the subtask that owns it.
-pub struct KeyGroups<T, K, F> {
-    key: F,
-    max_parallelism: u32,
-    types: PhantomData<fn(&T) -> K>,
-}
-
-impl<T, K: Key, F: FnMut(&T) -> K + Send> KeyGroups<T, K, F> {
-    /// Partitions by `key` into `max_parallelism` key groups (at least 1), spread over the channels in contiguous ranges.
-    pub fn new(max_parallelism: u32, key: F) -> Self {
-        Self {
-            key,
-            max_parallelism: max_parallelism.max(1),
-            types: PhantomData,
-        }
-    }
-}
-
-impl<T, K: Key, F: FnMut(&T) -> K + Send> ChannelSelector<T> for KeyGroups<T, K, F> {
-    #[inline]
-    fn select(&mut self, record: &T, channels: u32) -> u32 {
-        let group = key_group((self.key)(record).stable_hash(), self.max_parallelism);
-        operator_index(group, self.max_parallelism, channels)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,17 +114,5 @@ mod tests {
     #[test]
     fn the_first_channel_takes_all() {
         assert_eq!(First.select(&1, 5), 0);
-    }
-
-    #[test]
-    fn equal_keys_meet_and_all_channels_are_in_range() {
-        let mut selector = KeyGroups::new(128, |record: &(u64, u64)| record.0);
-        let mut seen = [false; 3];
-        for key in 0..1000 {
-            let channel = selector.select(&(key, 1), 3);
-            assert_eq!(channel, selector.select(&(key, 2), 3));
-            seen[channel as usize] = true;
-        }
-        assert_eq!(seen, [true; 3]);
     }
 }

@@ -10,8 +10,8 @@ use std::{
 
 use common::{channel, drain, gate, pair, remote};
 use flink_exchange::{
-    ChannelId, DEFAULT_BUFFER_TIMEOUT, Event, ExchangeError, First, GateStatus, InputGate, KeyGroups,
-    NetworkEnvironment, Peer, RecordWriter, RoundRobin, TaskSignal, Transport,
+    ChannelId, DEFAULT_BUFFER_TIMEOUT, Event, ExchangeError, First, GateStatus, InputGate, NetworkEnvironment, Peer,
+    RecordWriter, RoundRobin, TaskSignal, Transport,
 };
 use flink_record::NO_TIMESTAMP;
 
@@ -53,12 +53,11 @@ fn a_shuffle_delivers_every_record_once_and_in_order() {
                 let outputs = (0..SUBTASKS)
                     .map(|to| (id(producer, to), peer_of(workers, producer, to)))
                     .collect();
-                let selector = KeyGroups::new(128, |row: &Row| row.1);
                 let environment = &workers[producer as usize % 2];
                 let mut writer = RecordWriter::new(
                     environment,
                     outputs,
-                    selector,
+                    RoundRobin::new(),
                     TaskSignal::new(),
                     DEFAULT_BUFFER_TIMEOUT,
                 )

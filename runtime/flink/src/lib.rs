@@ -52,7 +52,7 @@ pub use flink_connectors::{CsvEncoder, CsvSource};
 #[cfg(feature = "json")]
 pub use flink_connectors::{JsonLinesEncoder, JsonLinesSource};
 #[cfg(feature = "parquet")]
-pub use flink_connectors::{ParquetEncoder, ParquetSource};
+pub use flink_connectors::{ParquetEncoder, ParquetSchemaError, ParquetSource};
 pub use flink_graph::{AccumulatorConflict, AccumulatorNumber, AccumulatorValue, Accumulators, JobId, JobStatus};
 pub use flink_record::{DecodeError, Key, NO_TIMESTAMP, Record, RecordView, Schema, Serde, Timestamp, schema};
 pub use flink_state::{
@@ -64,7 +64,8 @@ pub use flink_worker::functions::{
     Accumulator, AccumulatorError, AverageAccumulator, BroadcastContext, BroadcastProcessFunction, CoProcessFunction,
     DoubleCounter, DoubleMaximum, DoubleMinimum, FunctionError, FunctionResult, KeyedBroadcastProcessFunction,
     KeyedCoProcessFunction, KeyedContext, KeyedProcessFunction, KeyedRuntimeContext, LongCounter, LongMaximum,
-    LongMinimum, OnTimerContext, OutputTag, ProcessContext, ProcessFunction, RuntimeContext, TimeDomain, TimerService,
+    LongMinimum, OnTimerContext, OutputTag, ProcessContext, ProcessFunction, RuntimeContext, SendFunction, TimeDomain,
+    TimerService,
 };
 pub use flink_worker::functions::{Gauge, MetricError, MetricGroup};
 pub use flink_worker::operators::{
@@ -105,6 +106,10 @@ struct QuickStart;
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/event-time.md")]
 struct EventTime;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/windows.md")]
+struct Windows;
 
 #[cfg(doctest)]
 #[doc = include_str!("../../../docs/state.md")]

@@ -185,11 +185,15 @@ pub fn run_for_test<Marker, B: Build<Marker, Args = NoArguments>>(build: B, para
     declare_own(&build, NoArguments {}, parallelism).and_then(local::run_to_end)
 }
 
-/// Runs the job of an example in the documentation.
+/// Runs the job of an example in the documentation: the lines that it printed, sorted, as tasks print in no particular order.
+///
+/// # Panics
+/// When the job could not be declared, or failed.
 #[doc(hidden)]
-pub fn doc_test<Marker, B: Build<Marker, Args = NoArguments>>(build: B) {
-    if let Err(error) = run_for_test(build, 2) {
-        panic!("{error}");
+pub fn doc_test<Marker, B: Build<Marker, Args = NoArguments>>(build: B) -> Vec<String> {
+    match declare_own(&build, NoArguments {}, 2).and_then(local::run_and_collect) {
+        Ok(lines) => lines,
+        Err(error) => panic!("{error}"),
     }
 }
 

@@ -17,9 +17,9 @@ use crate::record::Record;
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a key",
     label = "not a `Key`",
-    note = "write `#[derive(Key)]` on the type, next to `#[derive(Record, PartialEq, Eq, Hash, Clone)]` (integers, `bool`, `char`, strings, and tuples, vectors and options of keys already are)",
-    note = "a type of another crate that has serde's traits can be wrapped: `Serde<{Self}>`",
-    note = "floats are no keys, because NaN does not equal itself: key by an integer, for example by `(x * 100.0) as i64`"
+    note = "if it is a float: key by an integer that is made from it, such as `(x * 100.0).round() as i64`, since NaN does not equal itself",
+    note = "if it is a type of your own: write `#[derive(Key)]` on it, next to `#[derive(Record, PartialEq, Eq, Hash, Clone)]` (integers, `bool`, `char`, strings, and tuples, vectors and options of keys are keys already)",
+    note = "if it is a type of another crate that has serde's traits: wrap it, as `Serde<{Self}>`"
 )]
 pub trait Key: Record + Eq + Hash + Clone {
     /// The hash from which the key group is computed. Equal keys have equal hashes, on all machines and in all versions.

@@ -46,9 +46,9 @@ pub enum DecodeError {
 ///
 /// `#[derive(Record)]` implements it for structs and enums of records.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be sent between tasks",
+    message = "`{Self}` can neither be kept in state nor be sent between tasks",
     label = "not a `Record`",
-    note = "records cross the network: write `#[derive(Record)]` on the type (numbers, strings, collections, `Option` and tuples of records already are)",
+    note = "write `#[derive(Record)]` on `{Self}` (numbers, strings, and collections, options and tuples of records are records already)",
     note = "a type of another crate that has serde's traits can be wrapped: `Serde<{Self}>`"
 )]
 pub trait Record: Sized + Send + 'static {

@@ -5,6 +5,7 @@ mod context;
 mod metrics;
 mod process;
 mod runtime_context;
+mod send_function;
 
 use std::{error::Error, fmt, marker::PhantomData, sync::Arc};
 
@@ -21,6 +22,7 @@ pub use process::{
     KeyedProcessFunction, ProcessFunction,
 };
 pub use runtime_context::{KeyedRuntimeContext, RuntimeContext};
+pub use send_function::SendFunction;
 
 /// Why a function of the job's own cannot go on: any error, or a text. It fails the job.
 pub type FunctionError = Box<dyn Error + Send + Sync>;

@@ -27,7 +27,7 @@ use columns::Columns;
 /// ```
 /// use flink_connectors::{FileSink, ParquetEncoder};
 ///
-/// # fn build() -> Result<(), flink_connectors::BoxError> {
+/// # fn build() -> Result<(), flink_connectors::ParquetSchemaError> {
 /// let schema = "message sale { required int32 shop (UINT_32); required binary item (UTF8); optional double price; }";
 /// let sink = FileSink::new("/data/sales").with_encoder(ParquetEncoder::new(schema)?);
 /// # Ok(())
@@ -47,6 +47,11 @@ struct OpenFile {
     columns: Columns,
 }
 
+/// What is no schema, or has columns that cannot be written.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct ParquetSchemaError(BoxError);
+
 /// Bytes of a row group, before they are compressed.
 const ROW_GROUP_BYTES: u64 = 64 << 20;
 
@@ -55,9 +60,10 @@ impl ParquetEncoder {
     ///
     /// # Errors
     /// When it is no schema, or has columns that cannot be written.
-    pub fn new(schema: &str) -> Result<Self, BoxError> {
-        let schema: TypePtr = Arc::new(parse_message_type(schema)?);
-        Columns::new(&schema)?;
+    pub fn new(schema: &str) -> Result<Self, ParquetSchemaError> {
+        let schema = parse_message_type(schema).map_err(|error| ParquetSchemaError(error.into()))?;
+        let schema: TypePtr = Arc::new(schema);
+        Columns::new(&schema).map_err(ParquetSchemaError)?;
         Ok(Self {
             schema,
             compression: Compression::SNAPPY,

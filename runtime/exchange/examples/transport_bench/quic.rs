@@ -8,10 +8,11 @@ use std::{
 };
 
 use flink_exchange::{
-    ChannelId, DEFAULT_BUFFER_TIMEOUT, ExchangeError, First, GateStatus, InputGate, KeyGroups, NetworkConfig,
+    ChannelId, ChannelSelector, DEFAULT_BUFFER_TIMEOUT, ExchangeError, First, GateStatus, InputGate, NetworkConfig,
     NetworkEnvironment, Peer, RecordWriter, TaskSignal,
 };
-use flink_record::{NO_TIMESTAMP, Record};
+use flink_graph::{key_group, operator_index};
+use flink_record::{Key, NO_TIMESTAMP, Record};
 
 use crate::{
     case::{CHANNELS, Kind, Outcome, Setup},
@@ -25,6 +26,16 @@ const LATENCY_EDGE: u32 = 2;
 
 /// Max parallelism: far above the channels, so that they get equal shares.
 const KEY_GROUPS: u32 = 4096;
+
+/// As after a `key_by`.
+struct ByKey;
+
+impl<const N: usize> ChannelSelector<Row<N>> for ByKey {
+    #[inline]
+    fn select(&mut self, row: &Row<N>, channels: u32) -> u32 {
+        operator_index(key_group(row.key.stable_hash(), KEY_GROUPS), KEY_GROUPS, channels)
+    }
+}
 
 pub(crate) struct Worker {
     setup: Setup,
@@ -95,11 +106,10 @@ fn hash<const N: usize>(
     count: u32,
     end: Instant,
 ) -> Result<(), ExchangeError> {
-    let selector = KeyGroups::new(KEY_GROUPS, |row: &Row<N>| row.key);
-    let mut writer = RecordWriter::new(
+    let mut writer: RecordWriter<Row<N>> = RecordWriter::new(
         environment,
         channels(0, count, peer),
-        selector,
+        ByKey,
         TaskSignal::new(),
         DEFAULT_BUFFER_TIMEOUT,
     )?;

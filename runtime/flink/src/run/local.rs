@@ -2,6 +2,7 @@
 
 mod application;
 mod cluster;
+mod collected;
 mod coordination;
 mod stdout;
 
@@ -9,7 +10,7 @@ use std::{process::ExitCode, sync::Arc, time::Instant};
 
 use flink_graph::{Accumulators, JobFailure, JobId, JobStatus};
 use flink_rpc::messages::DriverFailure;
-use flink_worker::JobProgram;
+use flink_worker::{JobOutput, JobProgram};
 
 use super::{
     driving::{DriverEnd, Driving},
@@ -21,6 +22,7 @@ use crate::{
 };
 use application::LocalJobs;
 use cluster::{Ending, Interrupts, LocalCluster, Stops};
+use collected::Collected;
 use stdout::Stdout;
 
 /// Name of the environment variable with the parallelism of operators that set none. Default: the number of cores.
@@ -137,8 +139,18 @@ fn report(failure: &DriverFailure) -> u8 {
 
 /// Runs a job that must finish, and that nobody can interrupt.
 pub(super) fn run_to_end(program: JobProgram) -> Result<()> {
-    let stdout = Arc::new(Stdout::default());
-    let ending = LocalCluster::run(JobId::random(), program, stdout, Stops::Never, |_| ()).map_err(Error::msg)?;
+    run_with(program, Arc::new(Stdout::default()))
+}
+
+/// As [`run_to_end`]; the lines that the job printed, sorted.
+pub(super) fn run_and_collect(program: JobProgram) -> Result<Vec<String>> {
+    let output = Arc::new(Collected::default());
+    run_with(program, output.clone())?;
+    Ok(output.sorted_lines())
+}
+
+fn run_with(program: JobProgram, output: Arc<dyn JobOutput>) -> Result<()> {
+    let ending = LocalCluster::run(JobId::random(), program, output, Stops::Never, |_| ()).map_err(Error::msg)?;
     if ending.outcome.status == JobStatus::Finished {
         return Ok(());
     }

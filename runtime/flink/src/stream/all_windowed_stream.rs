@@ -5,7 +5,7 @@ use std::time::Duration;
 use flink_record::Record;
 use flink_state::AggregateFunction;
 use flink_worker::{
-    functions::{FunctionError, FunctionResult, OutputTag},
+    functions::{FunctionError, FunctionResult, OutputTag, SendFunction},
     operators::{Collector, NullKey, Summable},
     windows::{Evictor, ProcessWindowFunction, Trigger, WindowAssigner, WindowRuntimeContext},
 };
@@ -50,7 +50,7 @@ where
     /// Combines the records of each window; see [`WindowedStream::reduce`].
     pub fn reduce<F>(self, reduce: F) -> DataStream<T>
     where
-        F: FnMut(T, T) -> T + Clone + Send + 'static,
+        F: FnMut(T, T) -> T + Clone + SendFunction + 'static,
     {
         self.0.reduce(reduce)
     }
@@ -59,8 +59,8 @@ where
     pub fn reduce_with<F, P, R>(self, reduce: F, mut process: P) -> DataStream<R>
     where
         R: Record,
-        F: FnMut(T, T) -> T + Clone + Send + 'static,
-        P: FnMut(&A::Window, T, &mut Collector<'_, R>) -> FunctionResult + Clone + Send + 'static,
+        F: FnMut(T, T) -> T + Clone + SendFunction + 'static,
+        P: FnMut(&A::Window, T, &mut Collector<'_, R>) -> FunctionResult + Clone + SendFunction + 'static,
     {
         self.0
             .reduce_with(reduce, move |(), window, value, out| process(window, value, out))
@@ -69,9 +69,9 @@ where
     /// As [`reduce`](Self::reduce), with a [`ProcessWindowFunction`] that is given the value, as the only element.
     pub fn reduce_process<F, P, M>(self, reduce: F, make: M) -> DataStream<P::Out>
     where
-        F: FnMut(T, T) -> T + Clone + Send + 'static,
+        F: FnMut(T, T) -> T + Clone + SendFunction + 'static,
         P: ProcessWindowFunction<T, (), A::Window, Out: Record> + 'static,
-        M: Fn(&WindowRuntimeContext<'_, (), A::Window>) -> Result<P, FunctionError> + Send + 'static,
+        M: Fn(&WindowRuntimeContext<'_, (), A::Window>) -> Result<P, FunctionError> + SendFunction + 'static,
     {
         self.0.reduce_process(reduce, make)
     }
@@ -89,7 +89,7 @@ where
     where
         R: Record,
         F: AggregateFunction<T, Accumulator: Record + Clone> + Send,
-        P: FnMut(&A::Window, F::Out, &mut Collector<'_, R>) -> FunctionResult + Clone + Send + 'static,
+        P: FnMut(&A::Window, F::Out, &mut Collector<'_, R>) -> FunctionResult + Clone + SendFunction + 'static,
     {
         self.0
             .aggregate_with(aggregate, move |(), window, value, out| process(window, value, out))
@@ -100,7 +100,7 @@ where
     where
         F: AggregateFunction<T, Accumulator: Record + Clone> + Send,
         P: ProcessWindowFunction<F::Out, (), A::Window, Out: Record> + 'static,
-        M: Fn(&WindowRuntimeContext<'_, (), A::Window>) -> Result<P, FunctionError> + Send + 'static,
+        M: Fn(&WindowRuntimeContext<'_, (), A::Window>) -> Result<P, FunctionError> + SendFunction + 'static,
     {
         self.0.aggregate_process(aggregate, make)
     }
@@ -122,7 +122,7 @@ where
     /// Sums up what the closure finds in the records of each window. A sum that leaves the range of its type fails the job.
     pub fn sum<N: Summable, F>(self, value: F) -> DataStream<N>
     where
-        F: FnMut(&T) -> N + Clone + Send + 'static,
+        F: FnMut(&T) -> N + Clone + SendFunction + 'static,
     {
         self.0.sum_all(value)
     }
@@ -130,7 +130,7 @@ where
     /// The record of each window for which the closure finds the least; of several, the one that was first.
     pub fn min_by<V: PartialOrd, F>(self, value: F) -> DataStream<T>
     where
-        F: Fn(&T) -> V + Clone + Send + 'static,
+        F: Fn(&T) -> V + Clone + SendFunction + 'static,
     {
         self.0.min_by(value)
     }
@@ -138,7 +138,7 @@ where
     /// The record of each window for which the closure finds the most; of several, the one that was first.
     pub fn max_by<V: PartialOrd, F>(self, value: F) -> DataStream<T>
     where
-        F: Fn(&T) -> V + Clone + Send + 'static,
+        F: Fn(&T) -> V + Clone + SendFunction + 'static,
     {
         self.0.max_by(value)
     }
@@ -147,7 +147,7 @@ where
     pub fn process<P, M>(self, make: M) -> DataStream<P::Out>
     where
         P: ProcessWindowFunction<T, (), A::Window, Out: Record> + 'static,
-        M: Fn(&WindowRuntimeContext<'_, (), A::Window>) -> Result<P, FunctionError> + Send + 'static,
+        M: Fn(&WindowRuntimeContext<'_, (), A::Window>) -> Result<P, FunctionError> + SendFunction + 'static,
     {
         self.0.process(make)
     }
@@ -168,7 +168,7 @@ where
     pub fn process_with<P, R>(self, mut process: P) -> DataStream<R>
     where
         R: Record,
-        P: FnMut(&A::Window, &[T], &mut Collector<'_, R>) -> FunctionResult + Clone + Send + 'static,
+        P: FnMut(&A::Window, &[T], &mut Collector<'_, R>) -> FunctionResult + Clone + SendFunction + 'static,
     {
         self.0
             .process_with(move |(), window, elements, out| process(window, elements, out))

@@ -8,7 +8,7 @@ use flink_worker::{
     Either, NodeFactory, Operator,
     functions::{
         BroadcastProcessFunction, CoProcessFunction, FunctionError, KeyedBroadcastProcessFunction,
-        KeyedCoProcessFunction, KeyedRuntimeContext, RuntimeContext,
+        KeyedCoProcessFunction, KeyedRuntimeContext, RuntimeContext, SendFunction,
     },
     operators::{
         BroadcastProcess, CoFlatMap, CoMap, CoProcess, Collector, KeyBy, KeySelector, KeyedBroadcastProcess,
@@ -61,8 +61,8 @@ impl<A: Record, B: Record> ConnectedStreams<A, B> {
     /// ```
     pub fn map<R: Record, F, G>(self, first: F, second: G) -> DataStream<R>
     where
-        F: FnMut(A) -> R + Clone + Send + 'static,
-        G: FnMut(B) -> R + Clone + Send + 'static,
+        F: FnMut(A) -> R + Clone + SendFunction + 'static,
+        G: FnMut(B) -> R + Clone + SendFunction + 'static,
     {
         self.transform("co-map", CoMap(first, second))
     }
@@ -70,8 +70,8 @@ impl<A: Record, B: Record> ConnectedStreams<A, B> {
     /// Turns each record of either stream into as many as the closure collects.
     pub fn flat_map_with<R: Record, F, G>(self, first: F, second: G) -> DataStream<R>
     where
-        F: FnMut(A, &mut Collector<'_, R>) + Clone + Send + 'static,
-        G: FnMut(B, &mut Collector<'_, R>) + Clone + Send + 'static,
+        F: FnMut(A, &mut Collector<'_, R>) + Clone + SendFunction + 'static,
+        G: FnMut(B, &mut Collector<'_, R>) + Clone + SendFunction + 'static,
     {
         self.transform("co-flat_map", CoFlatMap::new(first, second))
     }
@@ -80,7 +80,7 @@ impl<A: Record, B: Record> ConnectedStreams<A, B> {
     pub fn process<F, M>(self, make: M) -> DataStream<F::Out>
     where
         F: CoProcessFunction<A, B, Out: Record> + 'static,
-        M: Fn(&RuntimeContext) -> Result<F, FunctionError> + Send + 'static,
+        M: Fn(&RuntimeContext) -> Result<F, FunctionError> + SendFunction + 'static,
     {
         let factory = NodeFactory::two_input_operator::<A, B, CoProcess<F>>(move |context| {
             Ok(CoProcess::new(RuntimeContext::make(context, &make)?, context.clock))
@@ -91,8 +91,8 @@ impl<A: Record, B: Record> ConnectedStreams<A, B> {
     /// Partitions both streams by keys of one type: records of both with the same key go to the same subtask.
     pub fn key_by<K: Key, F, G>(self, first: F, second: G) -> KeyedConnectedStreams<A, KeyBy<F, K>, B, KeyBy<G, K>>
     where
-        F: Fn(&A) -> K + Clone + Send + 'static,
-        G: Fn(&B) -> K + Clone + Send + 'static,
+        F: Fn(&A) -> K + Clone + SendFunction + 'static,
+        G: Fn(&B) -> K + Clone + SendFunction + 'static,
     {
         self.first.key_by(first).connect(self.second.key_by(second))
     }
@@ -172,7 +172,7 @@ where
     pub fn process<F, M>(self, make: M) -> DataStream<F::Out>
     where
         F: KeyedCoProcessFunction<K, A, B, Out: Record> + 'static,
-        M: Fn(&KeyedRuntimeContext<'_, K>) -> Result<F, FunctionError> + Send + 'static,
+        M: Fn(&KeyedRuntimeContext<'_, K>) -> Result<F, FunctionError> + SendFunction + 'static,
     {
         let (first, second) = (self.first.key().clone(), self.second.key().clone());
         let factory = NodeFactory::two_input_operator::<A, B, KeyedCoProcess<K, S, R, F>>(move |context| {
@@ -247,7 +247,7 @@ impl<A: Record, B: Record + Clone> BroadcastConnectedStream<A, B> {
     pub fn process<F, M>(self, make: M) -> DataStream<F::Out>
     where
         F: BroadcastProcessFunction<A, B, Out: Record> + 'static,
-        M: Fn(&RuntimeContext) -> Result<F, FunctionError> + Send + 'static,
+        M: Fn(&RuntimeContext) -> Result<F, FunctionError> + SendFunction + 'static,
     {
         let factory = NodeFactory::two_input_operator::<A, B, BroadcastProcess<F>>(move |context| {
             Ok(BroadcastProcess::new(
@@ -271,7 +271,7 @@ impl<A: Record, S: KeySelector<A>, B: Record + Clone> KeyedBroadcastConnectedStr
     pub fn process<F, M>(self, make: M) -> DataStream<F::Out>
     where
         F: KeyedBroadcastProcessFunction<S::Key, A, B, Out: Record> + 'static,
-        M: Fn(&KeyedRuntimeContext<'_, S::Key>) -> Result<F, FunctionError> + Send + 'static,
+        M: Fn(&KeyedRuntimeContext<'_, S::Key>) -> Result<F, FunctionError> + SendFunction + 'static,
     {
         let key = self.stream.key().clone();
         let factory = NodeFactory::two_input_operator::<A, B, KeyedBroadcastProcess<S::Key, S, F>>(move |context| {

@@ -18,7 +18,9 @@ use flink_graph::{ChainingStrategy, OperatorKind, Partitioner};
 use flink_record::{Key, Record};
 use flink_worker::{
     EdgeFactory, NodeFactory, Operator, WatermarkStrategy,
-    functions::{FunctionError, FunctionResult, OutputTag, ProcessContext, ProcessFunction, RuntimeContext},
+    functions::{
+        FunctionError, FunctionResult, OutputTag, ProcessContext, ProcessFunction, RuntimeContext, SendFunction,
+    },
     operators::{
         Collector, Filter, FlatMap, FlatMapWith, KeyBy, KeyByRef, Map, NullKey, Process, ProcessWith,
         TimestampsAndWatermarks, TryFlatMap, TryMap,
@@ -76,7 +78,7 @@ impl<T: Record> DataStream<T> {
     /// ```
     pub fn map<R: Record, F>(self, map: F) -> DataStream<R>
     where
-        F: FnMut(T) -> R + Clone + Send + 'static,
+        F: FnMut(T) -> R + Clone + SendFunction + 'static,
     {
         self.transform("map", Map(map))
     }
@@ -94,7 +96,7 @@ impl<T: Record> DataStream<T> {
     pub fn try_map<R: Record, E, F>(self, map: F) -> DataStream<R>
     where
         E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
-        F: FnMut(T) -> Result<R, E> + Clone + Send + 'static,
+        F: FnMut(T) -> Result<R, E> + Clone + SendFunction + 'static,
     {
         self.transform("map", TryMap(map))
     }
@@ -102,7 +104,7 @@ impl<T: Record> DataStream<T> {
     /// Keeps the records that fulfil a condition.
     pub fn filter<F>(self, keep: F) -> Self
     where
-        F: FnMut(&T) -> bool + Clone + Send + 'static,
+        F: FnMut(&T) -> bool + Clone + SendFunction + 'static,
     {
         self.transform("filter", Filter(keep))
     }
@@ -119,7 +121,7 @@ impl<T: Record> DataStream<T> {
     pub fn flat_map<I, F>(self, map: F) -> DataStream<I::Item>
     where
         I: IntoIterator<Item: Record> + 'static,
-        F: FnMut(T) -> I + Clone + Send + 'static,
+        F: FnMut(T) -> I + Clone + SendFunction + 'static,
     {
         self.transform("flat_map", FlatMap(map))
     }
@@ -129,7 +131,7 @@ impl<T: Record> DataStream<T> {
     where
         I: IntoIterator<Item: Record> + 'static,
         E: Into<Box<dyn std::error::Error + Send + Sync>> + 'static,
-        F: FnMut(T) -> Result<I, E> + Clone + Send + 'static,
+        F: FnMut(T) -> Result<I, E> + Clone + SendFunction + 'static,
     {
         self.transform("flat_map", TryFlatMap(map))
     }
@@ -147,7 +149,7 @@ impl<T: Record> DataStream<T> {
     /// ```
     pub fn flat_map_with<R: Record, F>(self, map: F) -> DataStream<R>
     where
-        F: FnMut(T, &mut Collector<'_, R>) + Clone + Send + 'static,
+        F: FnMut(T, &mut Collector<'_, R>) + Clone + SendFunction + 'static,
     {
         self.transform("flat_map", FlatMapWith::new(map))
     }
@@ -166,7 +168,7 @@ impl<T: Record> DataStream<T> {
     /// ```
     pub fn key_by<K: Key, F>(self, key: F) -> KeyedStream<T, KeyBy<F, K>>
     where
-        F: Fn(&T) -> K + Clone + Send + 'static,
+        F: Fn(&T) -> K + Clone + SendFunction + 'static,
     {
         KeyedStream::new(self, KeyBy::new(key))
     }
@@ -183,7 +185,7 @@ impl<T: Record> DataStream<T> {
     /// ```
     pub fn key_by_ref<K: Key, F>(self, key: F) -> KeyedStream<T, KeyByRef<F, K>>
     where
-        F: Fn(&T) -> &K + Clone + Send + 'static,
+        F: Fn(&T) -> &K + Clone + SendFunction + 'static,
     {
         KeyedStream::new(self, KeyByRef::new(key))
     }
@@ -202,7 +204,7 @@ impl<T: Record> DataStream<T> {
     /// ```
     pub fn reinterpret_as_keyed<K: Key, F>(self, key: F) -> KeyedStream<T, KeyBy<F, K>>
     where
-        F: Fn(&T) -> K + Clone + Send + 'static,
+        F: Fn(&T) -> K + Clone + SendFunction + 'static,
     {
         KeyedStream::reinterpret(self, KeyBy::new(key))
     }
@@ -211,7 +213,7 @@ impl<T: Record> DataStream<T> {
     pub fn process<F, M>(self, make: M) -> DataStream<F::Out>
     where
         F: ProcessFunction<T, Out: Record> + 'static,
-        M: Fn(&RuntimeContext) -> Result<F, FunctionError> + Send + 'static,
+        M: Fn(&RuntimeContext) -> Result<F, FunctionError> + SendFunction + 'static,
     {
         let factory = NodeFactory::operator::<T, Process<F>>(move |context| {
             Ok(Process::new(RuntimeContext::make(context, &make)?, context.clock))
@@ -243,7 +245,7 @@ impl<T: Record> DataStream<T> {
     /// ```
     pub fn process_with<R: Record, F>(self, process: F) -> DataStream<R>
     where
-        F: FnMut(T, &mut ProcessContext<'_>, &mut Collector<'_, R>) -> FunctionResult + Clone + Send + 'static,
+        F: FnMut(T, &mut ProcessContext<'_>, &mut Collector<'_, R>) -> FunctionResult + Clone + SendFunction + 'static,
     {
         self.process(move |_| Ok(ProcessWith::new(process.clone())))
     }
@@ -413,7 +415,7 @@ impl<T: Record> DataStream<T> {
     /// ```
     pub fn partition_custom<F>(self, partitioner: F) -> Self
     where
-        F: FnMut(&T, u32) -> u32 + Clone + Send + 'static,
+        F: FnMut(&T, u32) -> u32 + Clone + SendFunction + 'static,
     {
         self.partition_as(Partitioner::Custom, move || {
             let partitioner = partitioner.clone();

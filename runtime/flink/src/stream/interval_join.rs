@@ -3,7 +3,7 @@
 use flink_record::{Key, Record};
 use flink_worker::{
     NodeFactory,
-    functions::OutputTag,
+    functions::{OutputTag, SendFunction},
     operators::{Collector, IntervalBounds, IntervalJoin, IntervalJoinContext, JoinFunction, KeySelector},
 };
 
@@ -86,7 +86,7 @@ where
     /// ```
     pub fn process<O: Record, F>(self, function: F) -> DataStream<O>
     where
-        F: FnMut(&A, &B, IntervalJoinContext, &mut Collector<'_, O>) + Clone + Send + 'static,
+        F: FnMut(&A, &B, IntervalJoinContext, &mut Collector<'_, O>) + Clone + SendFunction + 'static,
     {
         let (first, second, bounds) = (self.first.key().clone(), self.second.key().clone(), self.bounds);
         let (lower, upper) = (bounds.lower, bounds.upper);

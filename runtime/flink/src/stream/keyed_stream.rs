@@ -4,7 +4,7 @@ use flink_graph::Partitioner;
 use flink_record::Record;
 use flink_worker::{
     EdgeFactory, NodeFactory,
-    functions::{FunctionError, KeyedProcessFunction, KeyedRuntimeContext},
+    functions::{FunctionError, KeyedProcessFunction, KeyedRuntimeContext, SendFunction},
     operators::{
         Aggregation, Count, ExtremeRecord, Extremum, Fold, KeySelector, KeyedAggregate, KeyedFunctionContext,
         KeyedProcess, Reduce, Sum, Summable,
@@ -108,7 +108,7 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     pub fn process<F, M>(self, make: M) -> DataStream<F::Out>
     where
         F: KeyedProcessFunction<S::Key, T, Out: Record> + 'static,
-        M: Fn(&KeyedRuntimeContext<'_, S::Key>) -> Result<F, FunctionError> + Send + 'static,
+        M: Fn(&KeyedRuntimeContext<'_, S::Key>) -> Result<F, FunctionError> + SendFunction + 'static,
     {
         let key = self.key.clone();
         let factory = NodeFactory::operator::<T, KeyedProcess<S::Key, S, F>>(move |context| {
@@ -239,7 +239,7 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     pub fn reduce<F>(self, reduce: F) -> DataStream<T>
     where
         T: Clone,
-        F: FnMut(T, T) -> T + Clone + Send + 'static,
+        F: FnMut(T, T) -> T + Clone + SendFunction + 'static,
     {
         self.aggregate("reduce", Reduce::new(reduce))
     }
@@ -261,7 +261,7 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     /// ```
     pub fn sum<N: Summable, F>(self, value: F) -> DataStream<(S::Key, N)>
     where
-        F: FnMut(&T) -> N + Clone + Send + 'static,
+        F: FnMut(&T) -> N + Clone + SendFunction + 'static,
     {
         self.aggregate("sum", Sum::new(value))
     }
@@ -269,7 +269,7 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     /// The least of what the closure finds in each key's records. What does not compare, as NaN, replaces nothing.
     pub fn min<N: Record + PartialOrd + Clone, F>(self, value: F) -> DataStream<(S::Key, N)>
     where
-        F: FnMut(&T) -> N + Clone + Send + 'static,
+        F: FnMut(&T) -> N + Clone + SendFunction + 'static,
     {
         self.aggregate("min", Extremum::least(value))
     }
@@ -277,7 +277,7 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     /// The greatest of what the closure finds in each key's records. What does not compare, as NaN, replaces nothing.
     pub fn max<N: Record + PartialOrd + Clone, F>(self, value: F) -> DataStream<(S::Key, N)>
     where
-        F: FnMut(&T) -> N + Clone + Send + 'static,
+        F: FnMut(&T) -> N + Clone + SendFunction + 'static,
     {
         self.aggregate("max", Extremum::greatest(value))
     }
@@ -295,7 +295,7 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     pub fn min_by<N: PartialOrd + 'static, F>(self, value: F) -> DataStream<T>
     where
         T: Clone,
-        F: FnMut(&T) -> N + Clone + Send + 'static,
+        F: FnMut(&T) -> N + Clone + SendFunction + 'static,
     {
         self.aggregate("min_by", ExtremeRecord::least(value))
     }
@@ -304,7 +304,7 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     pub fn max_by<N: PartialOrd + 'static, F>(self, value: F) -> DataStream<T>
     where
         T: Clone,
-        F: FnMut(&T) -> N + Clone + Send + 'static,
+        F: FnMut(&T) -> N + Clone + SendFunction + 'static,
     {
         self.aggregate("max_by", ExtremeRecord::greatest(value))
     }
@@ -327,7 +327,7 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     pub fn fold<A, F>(self, initial: A, add: F) -> DataStream<(S::Key, A)>
     where
         A: Record + Clone,
-        F: FnMut(&mut A, T) + Clone + Send + 'static,
+        F: FnMut(&mut A, T) + Clone + SendFunction + 'static,
     {
         self.aggregate("fold", Fold::new(initial, add))
     }

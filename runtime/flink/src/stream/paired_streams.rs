@@ -5,7 +5,7 @@ use std::{marker::PhantomData, time::Duration};
 use flink_record::{Key, Record};
 use flink_worker::{
     Either, NodeFactory,
-    functions::FunctionResult,
+    functions::{FunctionResult, SendFunction},
     operators::{Collector, EitherKey, KeyBy, KeySelector},
     windows::{CoGrouped, Trigger, WindowAssigner, WindowBackend, WindowOperator, WindowSettings},
 };
@@ -47,7 +47,7 @@ impl<P, A: Record, B: Record> PairedStreams<P, A, B> {
     /// The key of the first stream's records (`where` in Flink).
     pub fn where_key<K: Key, F>(self, key: F) -> PairedWhere<P, A, B, KeyBy<F, K>>
     where
-        F: Fn(&A) -> K + Clone + Send + 'static,
+        F: Fn(&A) -> K + Clone + SendFunction + 'static,
     {
         PairedWhere {
             first: self.first.key_by(key),
@@ -69,7 +69,7 @@ impl<P, A: Record, B: Record, S: KeySelector<A>> PairedWhere<P, A, B, S> {
     /// The key of the second stream's records, of the same type.
     pub fn equal_to<F>(self, key: F) -> PairedEqualTo<P, A, B, S, KeyBy<F, S::Key>>
     where
-        F: Fn(&B) -> S::Key + Clone + Send + 'static,
+        F: Fn(&B) -> S::Key + Clone + SendFunction + 'static,
     {
         PairedEqualTo {
             first: self.first,
@@ -155,7 +155,7 @@ where
     fn co_group<F, O>(self, name: &str, closure: F) -> DataStream<O>
     where
         O: Record,
-        F: FnMut(&[A], &[B], &mut Collector<'_, O>) -> FunctionResult + Clone + Send + 'static,
+        F: FnMut(&[A], &[B], &mut Collector<'_, O>) -> FunctionResult + Clone + SendFunction + 'static,
     {
         let key = EitherKey::new(self.first.key().clone(), self.second.key().clone());
         let (parts, settings) = ((key, self.assigner, self.trigger), self.settings);
@@ -207,7 +207,7 @@ where
     pub fn apply<F, O>(self, mut join: F) -> DataStream<O>
     where
         O: Record,
-        F: FnMut(&A, &B) -> O + Clone + Send + 'static,
+        F: FnMut(&A, &B) -> O + Clone + SendFunction + 'static,
     {
         self.apply_with(move |first, second, out| {
             out.collect(join(first, second));
@@ -219,7 +219,7 @@ where
     pub fn apply_with<F, O>(self, mut join: F) -> DataStream<O>
     where
         O: Record,
-        F: FnMut(&A, &B, &mut Collector<'_, O>) -> FunctionResult + Clone + Send + 'static,
+        F: FnMut(&A, &B, &mut Collector<'_, O>) -> FunctionResult + Clone + SendFunction + 'static,
     {
         self.co_group("window-join", move |firsts, seconds, out| {
             for first in firsts {
@@ -275,7 +275,7 @@ where
     pub fn apply<F, O>(self, co_group: F) -> DataStream<O>
     where
         O: Record,
-        F: FnMut(&[A], &[B], &mut Collector<'_, O>) -> FunctionResult + Clone + Send + 'static,
+        F: FnMut(&[A], &[B], &mut Collector<'_, O>) -> FunctionResult + Clone + SendFunction + 'static,
     {
         self.co_group("window-co-group", co_group)
     }

@@ -6,7 +6,7 @@ use flink_record::Record;
 use flink_state::AggregateFunction;
 use flink_worker::{
     NodeFactory, TaskError,
-    functions::{FunctionError, FunctionResult, OutputTag},
+    functions::{FunctionError, FunctionResult, OutputTag, SendFunction},
     operators::{Collector, KeySelector, Summable},
     windows::{
         Accumulate, AccumulateAll, Accumulated, Aggregated, ClosureOfWindow, Counted, EmitAll, EmitValue, Evicted,
@@ -183,7 +183,7 @@ where
     /// ```
     pub fn reduce<F>(self, reduce: F) -> DataStream<T>
     where
-        F: FnMut(T, T) -> T + Clone + Send + 'static,
+        F: FnMut(T, T) -> T + Clone + SendFunction + 'static,
     {
         self.accumulate("window-reduce", Reduced(reduce), |_| Ok(PlainValue))
     }
@@ -206,8 +206,8 @@ where
     pub fn reduce_with<F, P, R>(self, reduce: F, process: P) -> DataStream<R>
     where
         R: Record,
-        F: FnMut(T, T) -> T + Clone + Send + 'static,
-        P: FnMut(&S::Key, &A::Window, T, &mut Collector<'_, R>) -> FunctionResult + Clone + Send + 'static,
+        F: FnMut(T, T) -> T + Clone + SendFunction + 'static,
+        P: FnMut(&S::Key, &A::Window, T, &mut Collector<'_, R>) -> FunctionResult + Clone + SendFunction + 'static,
     {
         let process = ClosureOfWindow::new(process);
         self.accumulate("window-reduce", Reduced(reduce), move |_| Ok(process.clone()))
@@ -216,9 +216,9 @@ where
     /// As [`reduce`](Self::reduce), with a [`ProcessWindowFunction`] that is given the value, as the only element.
     pub fn reduce_process<F, P, M>(self, reduce: F, make: M) -> DataStream<P::Out>
     where
-        F: FnMut(T, T) -> T + Clone + Send + 'static,
+        F: FnMut(T, T) -> T + Clone + SendFunction + 'static,
         P: ProcessWindowFunction<T, S::Key, A::Window, Out: Record> + 'static,
-        M: Fn(&WindowRuntimeContext<'_, S::Key, A::Window>) -> Result<P, FunctionError> + Send + 'static,
+        M: Fn(&WindowRuntimeContext<'_, S::Key, A::Window>) -> Result<P, FunctionError> + SendFunction + 'static,
     {
         let merging = self.assigner.merging().is_some();
         self.accumulate("window-reduce", Reduced(reduce), move |backend| {
@@ -284,7 +284,7 @@ where
     where
         R: Record,
         F: AggregateFunction<T, Accumulator: Record + Clone> + Send,
-        P: FnMut(&S::Key, &A::Window, F::Out, &mut Collector<'_, R>) -> FunctionResult + Clone + Send + 'static,
+        P: FnMut(&S::Key, &A::Window, F::Out, &mut Collector<'_, R>) -> FunctionResult + Clone + SendFunction + 'static,
     {
         let process = ClosureOfWindow::new(process);
         self.accumulate("window-aggregate", Aggregated(aggregate), move |_| Ok(process.clone()))
@@ -295,7 +295,7 @@ where
     where
         F: AggregateFunction<T, Accumulator: Record + Clone> + Send,
         P: ProcessWindowFunction<F::Out, S::Key, A::Window, Out: Record> + 'static,
-        M: Fn(&WindowRuntimeContext<'_, S::Key, A::Window>) -> Result<P, FunctionError> + Send + 'static,
+        M: Fn(&WindowRuntimeContext<'_, S::Key, A::Window>) -> Result<P, FunctionError> + SendFunction + 'static,
     {
         let merging = self.assigner.merging().is_some();
         self.accumulate("window-aggregate", Aggregated(aggregate), move |backend| {
@@ -330,7 +330,7 @@ where
     /// Sums up what the closure finds in the records of each window. A sum that leaves the range of its type fails the job.
     pub fn sum<N: Summable, F>(self, value: F) -> DataStream<(S::Key, N)>
     where
-        F: FnMut(&T) -> N + Clone + Send + 'static,
+        F: FnMut(&T) -> N + Clone + SendFunction + 'static,
     {
         self.accumulate("window-sum", Summed::new(value), |_| Ok(WithKey))
     }
@@ -338,7 +338,7 @@ where
     /// The record of each window for which the closure finds the least; of several, the one that was first.
     pub fn min_by<V: PartialOrd, F>(self, value: F) -> DataStream<T>
     where
-        F: Fn(&T) -> V + Clone + Send + 'static,
+        F: Fn(&T) -> V + Clone + SendFunction + 'static,
     {
         self.reduce(move |a, b| if value(&b) < value(&a) { b } else { a })
     }
@@ -346,7 +346,7 @@ where
     /// The record of each window for which the closure finds the most; of several, the one that was first.
     pub fn max_by<V: PartialOrd, F>(self, value: F) -> DataStream<T>
     where
-        F: Fn(&T) -> V + Clone + Send + 'static,
+        F: Fn(&T) -> V + Clone + SendFunction + 'static,
     {
         self.reduce(move |a, b| if value(&b) > value(&a) { b } else { a })
     }
@@ -403,7 +403,7 @@ where
     pub fn process<P, M>(self, make: M) -> DataStream<P::Out>
     where
         P: ProcessWindowFunction<T, S::Key, A::Window, Out: Record> + 'static,
-        M: Fn(&WindowRuntimeContext<'_, S::Key, A::Window>) -> Result<P, FunctionError> + Send + 'static,
+        M: Fn(&WindowRuntimeContext<'_, S::Key, A::Window>) -> Result<P, FunctionError> + SendFunction + 'static,
     {
         let merging = self.assigner.merging().is_some();
         self.process_all(move |backend| backend.make(merging, &make))
@@ -426,7 +426,7 @@ where
     pub fn process_with<P, R>(self, process: P) -> DataStream<R>
     where
         R: Record,
-        P: FnMut(&S::Key, &A::Window, &[T], &mut Collector<'_, R>) -> FunctionResult + Clone + Send + 'static,
+        P: FnMut(&S::Key, &A::Window, &[T], &mut Collector<'_, R>) -> FunctionResult + Clone + SendFunction + 'static,
     {
         let process = ClosureOfWindow::new(process);
         self.process_all(move |_| Ok(process.clone()))
@@ -435,7 +435,7 @@ where
     fn process_all<E, M>(self, make: M) -> DataStream<E::Out>
     where
         E: EmitAll<S::Key, A::Window, T, Out: Record> + 'static,
-        M: Fn(&Backend<T, S, A>) -> Result<E, TaskError> + Send + 'static,
+        M: Fn(&Backend<T, S, A>) -> Result<E, TaskError> + SendFunction + 'static,
     {
         let parts = (self.stream.key().clone(), self.assigner.clone(), self.trigger.clone());
         let settings = self.settings.clone();
@@ -458,7 +458,7 @@ where
     where
         X: Accumulate<T> + Send,
         E: EmitValue<S::Key, A::Window, X::Out, Out: Record> + 'static,
-        M: Fn(&Backend<T, S, A>) -> Result<E, TaskError> + Send + 'static,
+        M: Fn(&Backend<T, S, A>) -> Result<E, TaskError> + SendFunction + 'static,
     {
         if let Some(slicing) = self.slicing(E::CLEARS) {
             let (key, settings) = (self.stream.key().clone(), self.settings);
@@ -501,7 +501,7 @@ where
     /// [`sum`](Self::sum), without the key.
     pub(super) fn sum_all<N: Summable, F>(self, value: F) -> DataStream<N>
     where
-        F: FnMut(&T) -> N + Clone + Send + 'static,
+        F: FnMut(&T) -> N + Clone + SendFunction + 'static,
     {
         self.accumulate("window-sum", Summed::new(value), |_| Ok(PlainValue))
     }
@@ -528,7 +528,7 @@ where
     X: Accumulate<T> + Send,
     E: EmitValue<S::Key, A::Window, X::Out, Out: Record> + 'static,
     B: SliceStore<S::Key, X::Accumulator> + 'static,
-    M: Fn(&Backend<T, S, A>) -> Result<E, TaskError> + Send + 'static,
+    M: Fn(&Backend<T, S, A>) -> Result<E, TaskError> + SendFunction + 'static,
 {
     NodeFactory::operator::<T, SliceWindowOperator<T, S, X, E, A::Window, B>>(move |context| {
         let backend = WindowBackend::open(context);

@@ -52,10 +52,7 @@ fn jobs_run_at_once_and_are_cancelled_one_by_one() {
 fn what_a_job_has_added_up_comes_back_to_its_driver() {
     let output = exits("accumulators", 0);
     assert_eq!(stdout(&output), "Some(Ok(LongCounter(500)))\n");
-    assert!(
-        stderr(&output).contains("   accumulator even: 500\n"),
-        "{output:?}"
-    );
+    assert!(stderr(&output).contains("   accumulator even: 500\n"), "{output:?}");
 }
 
 #[test]
@@ -104,7 +101,7 @@ fn mistakes_of_the_driver_are_explained() {
     let lines: Vec<&str> = told.lines().collect();
     assert_eq!(
         lines[0],
-        "the application has no job `missing`, only count, endless, flood, panic, undeclared: add it with Application::job"
+        "the application has no job `missing`, only count, endless, flood, measured, panic, undeclared: add it with Application::job"
     );
     assert!(lines[1].starts_with("job `count` takes `") && lines[1].ends_with("Numbers`, the driver gives it `u64`"));
     assert_eq!(
@@ -178,7 +175,7 @@ async fn driven(act: &str, answer: impl Fn() -> Result<JobId, Fault>, status: Jo
     let FromProgram::Application { jobs } = reader.expect().await.unwrap() else {
         panic!("no application");
     };
-    assert_eq!(jobs, ["count", "endless", "flood", "panic", "undeclared"]);
+    assert_eq!(jobs, ["count", "endless", "flood", "measured", "panic", "undeclared"]);
     writer.send(&ToProgram::Drive).await.unwrap();
     loop {
         match reader.expect().await.unwrap() {

@@ -101,6 +101,17 @@ pub(crate) async fn wait(child: &mut Child) -> ExitStatus {
     panic!("the process did not end within 10 s");
 }
 
+/// Waits for what gives no signal, 10 s at most.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("waited in vain: {what}");
+}
+
 /// Chunks of a job's output that a test may leave unread.
 const PRINTED: usize = 16;
 

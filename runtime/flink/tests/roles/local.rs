@@ -8,7 +8,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::harness::{local, wait};
+use crate::harness::{local, until, wait};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
@@ -139,9 +139,8 @@ async fn an_interrupt_cancels_and_leaves_no_files() {
     let args = ["--output", root.path().to_str().unwrap()];
     for signal in [Signal::INT, Signal::TERM] {
         let mut child = local("endless", &args).stderr(Stdio::piped()).spawn().unwrap();
-        while fs::read_dir(root.path()).unwrap().count() < 2 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
+        let files = || fs::read_dir(root.path()).unwrap().count();
+        until("both subtasks write", || files() >= 2).await;
         kill_process(Pid::from_child(&child), signal).unwrap();
         assert_eq!(wait(&mut child).await.code(), Some(130));
         let mut message = String::new();

@@ -7,7 +7,7 @@ use flink_graph::{
 };
 use flink_rpc::messages::{FromWorker, ToWorker, Transport};
 
-use crate::harness::{Cluster, Worker, ca, plan, startup, wait};
+use crate::harness::{Cluster, Worker, ca, plan, startup, until, wait};
 
 const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
 
@@ -131,9 +131,8 @@ async fn a_job_whose_output_nobody_reads_waits_and_can_be_cancelled() {
         .await;
     let chunk = cluster.printed.recv().await.unwrap();
     assert!(chunk.starts_with(b"0\n") && chunk.ends_with(b"\n"), "{chunk:?}");
-    while cluster.printed.len() < cluster.printed.max_capacity() {
-        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-    }
+    let is_full = || cluster.printed.len() == cluster.printed.max_capacity();
+    until("the queue is full that nobody reads", is_full).await;
     // All queues up to the sinks fill up now, and nothing more is printed.
     let printed = |cluster: &Cluster| cluster.workers.iter().map(|worker| worker.records_out()).sum::<u64>();
     let mut before = 0;

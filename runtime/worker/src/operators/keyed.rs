@@ -254,6 +254,22 @@ mod tests {
     }
 
     #[test]
+    fn records_go_to_the_subtask_that_has_their_keys_group() {
+        for max_parallelism in [128, 100] {
+            let key = KeyBy::new(|record: &(u64, u64)| record.0);
+            let mut selector = HashSelector::new(key, max_parallelism, 3);
+            let mut seen = [false; 3];
+            for key in 0..1000_u64 {
+                let group = key_group(key.stable_hash(), max_parallelism);
+                let subtask = operator_index(group, max_parallelism, 3);
+                assert_eq!(selector.select(&(key, 1), 3), subtask);
+                seen[subtask as usize] = true;
+            }
+            assert_eq!(seen, [true; 3]);
+        }
+    }
+
+    #[test]
     fn rolling_aggregations_emit_each_new_result() {
         let count = KeyedAggregate::new(key(), Count::default(), Emission::Rolling, all());
         assert_eq!(process_all(count, RECORDS), [(1, 1), (2, 1), (1, 2)]);

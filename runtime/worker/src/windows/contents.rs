@@ -133,7 +133,7 @@ where
     }
 }
 
-/// All records, in the order in which they came.
+/// All records, in the order in which they came; where windows have merged, those of one after those of another.
 #[derive(Debug)]
 pub struct Listed<E> {
     emit: E,

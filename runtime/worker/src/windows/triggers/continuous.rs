@@ -128,8 +128,8 @@ impl<T, W: Window> Trigger<T, W> for ContinuousEventTimeTrigger {
     }
 }
 
-/// Fires each time an interval has passed by the clock while the window has records, and at the end of a window of processing
-/// time.
+/// Fires each time an interval has passed by the clock since a window's first record, whether more have come or not, and at
+/// the end of a window of processing time. A window of event time whose end the clock has passed fires for each record, at once.
 #[derive(Debug, Clone, Copy)]
 pub struct ContinuousProcessingTimeTrigger {
     interval: Timestamp,
