@@ -25,7 +25,7 @@ impl Events {
     pub(crate) fn stream(self, env: &mut StreamExecutionEnvironment) -> DataStream<Event> {
         let Self { records, keys, rate } = self;
         let make = move |number: u64| {
-            // Were each key to come once before any comes again, no look-up would find the memory of the one before.
+            // At random, so that a key is not always the one that was used longest ago: that would be the worst case for caches.
             let key = if keys >= records {
                 number
             } else {
