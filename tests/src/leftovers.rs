@@ -38,7 +38,7 @@ pub(crate) fn find(bed: &Bed, hosts: &[&str], traces: Traces) -> Vec<String> {
     for host in all_hosts(hosts.iter().copied()) {
         for process in bed.processes(host) {
             let ours = if host == "ops" {
-                matches!(process.name.as_str(), "ssh" | "flinkctl")
+                matches!(process.name.as_str(), "ssh" | "flinkctl" | "drive")
             } else {
                 !process.belongs_to_the_host()
             };

@@ -6,7 +6,7 @@ mod exit_code;
 mod local;
 mod shipped;
 
-use std::process::ExitCode;
+use std::{io::Write as _, process::ExitCode};
 
 use clap::Parser;
 use flink_rpc::messages::program_marker;
@@ -238,9 +238,9 @@ fn declare_shipped<M, B: Build<M>>(build: &B, bytes: &[u8]) -> Result<JobProgram
     declare(build, shipped.args()?, shipped.job_name, shipped.parallelism)
 }
 
-#[expect(clippy::print_stderr, reason = "this is the program's own command line")]
+/// Tells the user, who may be gone: then nobody reads it, and whoever tells goes on.
 fn tell(message: &str) {
-    eprintln!("{message}");
+    let _unread = writeln!(std::io::stderr().lock(), "{message}");
 }
 
 /// Log lines go to standard error: warnings and errors, or what `RUST_LOG` asks for.

@@ -417,18 +417,20 @@ impl TaskManager {
             mut removals,
             ..
         } = self;
-        if connection.is_some() {
-            let _late = timeout(FAREWELL, link.tell(outbox)).await;
+        let mut connected = connection.is_some();
+        if connected {
+            connected = timeout(FAREWELL, link.tell(outbox)).await.unwrap_or(true);
         }
         worker_tasks.shutdown().await;
         fetch_tasks.shutdown().await;
         while removals.join_next().await.is_some() {}
         drop(work_dir);
-        if connection.is_some() {
+        if connected {
             let _late = timeout(FAREWELL, link.finish()).await;
         }
     }
 }
+
 /// Until the link has ended, or has lost its connection, and with it whoever one could take leave of. News that nobody takes
 /// would hold the link up.
 async fn lost(news: &mut mpsc::Receiver<LinkNews>) {
@@ -482,8 +484,8 @@ impl LinkTask {
         }
     }
 
-    /// Hands the link the last commands, unless its connection is lost.
-    async fn tell(&mut self, last: impl IntoIterator<Item = LinkCommand>) {
+    /// Hands the link the last commands. False when its connection is lost.
+    async fn tell(&mut self, last: impl IntoIterator<Item = LinkCommand>) -> bool {
         let Self { commands, news, .. } = self;
         let sending = async {
             for command in last {
@@ -492,15 +494,16 @@ impl LinkTask {
             }
         };
         tokio::select! {
-            () = sending => {}
-            () = lost(news) => {}
+            () = sending => true,
+            () = lost(news) => false,
         }
     }
 
     /// Takes leave, and waits until the link has ended.
     async fn finish(&mut self) {
-        self.tell([LinkCommand::Finish]).await;
-        lost(&mut self.news).await;
+        if self.tell([LinkCommand::Finish]).await {
+            lost(&mut self.news).await;
+        }
     }
 }
 

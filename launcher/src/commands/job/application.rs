@@ -13,7 +13,7 @@ use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 
 use super::{
-    follow::{Ending, Follow, JOB_FAILED},
+    follow::{Ending, Follow, JOB_FAILED, cancel},
     run::{submission, too_many_slots},
     shown::Shown,
 };
@@ -78,11 +78,7 @@ impl Cluster<'_> {
     }
 
     async fn cancel(&self, job: JobId) -> Result<(), ClientError> {
-        match self.control.ask(self.session, &ClientRequest::CancelJob(job)).await {
-            // It was faster.
-            Err(ClientError::Fault(fault)) if fault.code == "job.ended" => Ok(()),
-            other => other,
-        }
+        cancel(self.control, self.session, job).await
     }
 
     fn forced(&self) -> UserError {

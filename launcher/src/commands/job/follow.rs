@@ -17,6 +17,7 @@ use tokio::{
 use super::shown::Shown;
 
 use crate::{
+    agent::ClientError,
     cli::OutputFormat,
     commands::Context,
     control::{Control, client_error, fault_error},
@@ -119,10 +120,7 @@ impl Follow<'_> {
     }
 
     async fn cancel(&self) -> Result<(), UserError> {
-        self.control
-            .ask::<()>(self.session, &ClientRequest::CancelJob(self.job))
-            .await
-            .map_err(client_error)
+        cancel(self.control, self.session, self.job).await.map_err(client_error)
     }
 
     fn lost(&self) -> UserError {
@@ -135,6 +133,14 @@ impl Follow<'_> {
         UserError::new("interrupted", ExitCode::Interrupted, what)
             .detail("its cluster was told to stop and goes on stopping; processes may be left if it cannot")
             .help("flinkctl cluster clean --orphans")
+    }
+}
+
+/// Cancels a job, unless it was faster and has ended.
+pub(super) async fn cancel(control: &Control, session: &str, job: JobId) -> Result<(), ClientError> {
+    match control.ask(session, &ClientRequest::CancelJob(job)).await {
+        Err(ClientError::Fault(fault)) if fault.code == "job.ended" => Ok(()),
+        other => other,
     }
 }
 
