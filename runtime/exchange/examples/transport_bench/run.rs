@@ -145,15 +145,10 @@ struct Process {
 impl Process {
     fn start(via: &str, role: &str, setup: &Setup) -> io::Result<Self> {
         let program = env::current_exe()?;
-        let mut words = via.split_whitespace();
-        let mut command = match words.next() {
-            None => Command::new(program),
-            Some(first) => {
-                let mut command = Command::new(first);
-                command.args(words).arg(program);
-                command
-            }
-        };
+        // As a TaskManager starts workers.
+        let mut words = via.split_whitespace().chain(["env", "MIMALLOC_PURGE_DELAY=-1"]);
+        let mut command = Command::new(words.next().unwrap_or("env"));
+        command.args(words).arg(program);
         let mut child = command.arg(role).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
         let missing = || io::Error::other("no pipe to a child");
         let input = child.stdin.take().ok_or_else(missing)?;
