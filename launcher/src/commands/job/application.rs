@@ -77,10 +77,6 @@ impl Cluster<'_> {
             .await
     }
 
-    async fn cancel(&self, job: JobId) -> Result<(), ClientError> {
-        cancel(self.control, self.session, job).await
-    }
-
     fn forced(&self) -> UserError {
         let what = "gave up waiting for the application to stop";
         let error = UserError::new("interrupted", ExitCode::Interrupted, what);
@@ -328,7 +324,8 @@ impl<'a> Driving<'a> {
 
     fn cancel(&self, job: JobId) {
         if self.active.contains(&job) {
-            self.cancelling.push(Box::pin(self.cluster.cancel(job)));
+            let Cluster { control, session, .. } = self.cluster;
+            self.cancelling.push(Box::pin(cancel(control, session, job)));
         }
     }
 }

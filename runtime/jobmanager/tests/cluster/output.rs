@@ -1,8 +1,8 @@
 //! What jobs print.
 
-use flink_graph::{ExecutionState, JobStatus};
+use flink_graph::{ExecutionAttemptId, ExecutionState, JobStatus};
 use flink_jobmanager::archive;
-use flink_rpc::messages::{AttachMode, ClientRequest, JobEvent, OutputChunk};
+use flink_rpc::messages::{AttachMode, ClientRequest, JobEvent, OutputChunk, SlotRequest};
 use std::{
     sync::{
         Arc,
@@ -34,22 +34,17 @@ async fn file(replies: &mut Replies<OutputChunk>, length: usize) -> String {
 async fn an_attached_client_gets_what_is_printed_before_the_worker_is_told_so() {
     let mut cluster = Cluster::start(Setup::default()).await;
     let client = cluster.client().await;
-    let job = client.submit(1, true).await.unwrap();
-    let mut watch = client.watch(job, AttachMode::Lease).await;
-    let mut task_manager = cluster.task_manager(2).await;
-    let request = task_manager.take_slots().await;
-    let tasks = task_manager.run_tasks().await;
-    watch.until_tasks(ExecutionState::Running, 1).await;
-    let mut collect = Collect::open(&cluster, &request, tasks[0]).await;
+    let (mut watch, mut task_manager, request, task) = attached(&mut cluster, &client).await;
+    let mut collect = Collect::open(&cluster, &request, task).await;
     collect.print("1\n2\n").await;
     assert_eq!(watch.until(printed).await, b"1\n2\n");
     collect.print("3\n").await;
     collect.finish().await.unwrap();
-    task_manager.task(tasks[0], ExecutionState::Finished).await;
+    task_manager.task(task, ExecutionState::Finished).await;
     assert_eq!(watch.until(printed).await, b"3\n", "before the end of the job");
     assert_eq!(watch.report().await.outcome.status, JobStatus::Finished);
     // A task that is over prints nothing more.
-    let late = Collect::open(&cluster, &request, tasks[0]).await;
+    let late = Collect::open(&cluster, &request, task).await;
     assert_eq!(late.finish().await.unwrap_err().code, "job.no-such-task");
 }
 
@@ -59,13 +54,8 @@ async fn a_client_that_does_not_read_holds_up_the_worker_and_nothing_is_lost() {
     const CHUNKS: usize = 640;
     let mut cluster = Cluster::start(Setup::default()).await;
     let client = cluster.client().await;
-    let job = client.submit(1, true).await.unwrap();
-    let mut watch = client.watch(job, AttachMode::Lease).await;
-    let mut task_manager = cluster.task_manager(2).await;
-    let request = task_manager.take_slots().await;
-    let tasks = task_manager.run_tasks().await;
-    watch.until_tasks(ExecutionState::Running, 1).await;
-    let mut collect = Collect::open(&cluster, &request, tasks[0]).await;
+    let (mut watch, _task_manager, request, task) = attached(&mut cluster, &client).await;
+    let mut collect = Collect::open(&cluster, &request, task).await;
     let sent = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&sent);
     let worker = tokio::spawn(async move {
@@ -78,11 +68,15 @@ async fn a_client_that_does_not_read_holds_up_the_worker_and_nothing_is_lost() {
         collect.finish().await
     });
     // Without back-pressure it would go on to the last chunk.
-    let mut before = usize::MAX;
-    while before != sent.load(Ordering::Relaxed) {
-        before = sent.load(Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(500)).await;
-    }
+    let standing_still = async {
+        let mut before = usize::MAX;
+        while before != sent.load(Ordering::Relaxed) {
+            before = sent.load(Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+        before
+    };
+    let before = within(standing_still).await;
     assert!(before < CHUNKS / 2, "{before} chunks of {CHUNKS} were taken by nobody");
     let mut bytes = 0;
     while bytes < CHUNKS * CHUNK {
@@ -97,16 +91,11 @@ async fn any_number_of_subtasks_of_a_worker_may_print_at_the_same_time() {
     const SUBTASKS: usize = 200;
     let mut cluster = Cluster::start(Setup::default()).await;
     let client = cluster.client().await;
-    let job = client.submit(1, true).await.unwrap();
-    let mut watch = client.watch(job, AttachMode::Lease).await;
-    let mut task_manager = cluster.task_manager(2).await;
-    let request = task_manager.take_slots().await;
-    let tasks = task_manager.run_tasks().await;
-    watch.until_tasks(ExecutionState::Running, 1).await;
+    let (mut watch, _task_manager, request, task) = attached(&mut cluster, &client).await;
     let worker = Arc::new(Peer::connect(&cluster.handle, &request.spec.identity).await);
     let mut printing = Vec::new();
     for _ in 0..SUBTASKS {
-        let mut collect = Collect::on(&worker, tasks[0]).await;
+        let mut collect = Collect::on(&worker, task).await;
         collect.print("a line\n").await;
         printing.push(collect);
     }
@@ -119,7 +108,21 @@ async fn any_number_of_subtasks_of_a_worker_may_print_at_the_same_time() {
     }
 }
 
-/// A running job with one task.
+/// A running job with one task, and the client that holds it.
+async fn attached(
+    cluster: &mut Cluster,
+    client: &Client,
+) -> (Replies<JobEvent>, TaskManager, SlotRequest, ExecutionAttemptId) {
+    let job = client.submit(1, true).await.unwrap();
+    let mut watch = client.watch(job, AttachMode::Lease).await;
+    let mut task_manager = cluster.task_manager(2).await;
+    let request = task_manager.take_slots().await;
+    let tasks = task_manager.run_tasks().await;
+    watch.until_tasks(ExecutionState::Running, 1).await;
+    (watch, task_manager, request, tasks[0])
+}
+
+/// The same without a client.
 async fn run(cluster: &mut Cluster, client: &Client) -> (flink_graph::JobId, TaskManager, Collect) {
     let job = client.submit(1, false).await.unwrap();
     let mut task_manager = cluster.task_manager(2).await;
@@ -147,7 +150,7 @@ async fn a_detached_job_prints_into_a_file_that_can_be_read_during_and_after() {
     let long = format!("{}\n{}\n", "x".repeat(200_000), "y".repeat(10));
     collect.print(&long).await;
     collect.finish().await.unwrap();
-    let task = flink_graph::ExecutionAttemptId {
+    let task = ExecutionAttemptId {
         job,
         vertex: 0,
         subtask: 0,
@@ -183,13 +186,8 @@ async fn a_file_that_cannot_be_written_is_told_to_the_worker() {
 async fn without_its_client_nothing_more_is_taken() {
     let mut cluster = Cluster::start(Setup::default()).await;
     let client = cluster.client().await;
-    let job = client.submit(1, true).await.unwrap();
-    let mut watch = client.watch(job, AttachMode::Lease).await;
-    let mut task_manager = cluster.task_manager(2).await;
-    let request = task_manager.take_slots().await;
-    let tasks = task_manager.run_tasks().await;
-    watch.until_tasks(ExecutionState::Running, 1).await;
-    let mut collect = Collect::open(&cluster, &request, tasks[0]).await;
+    let (mut watch, mut task_manager, request, task) = attached(&mut cluster, &client).await;
+    let mut collect = Collect::open(&cluster, &request, task).await;
     collect.print("1\n").await;
     watch.until(printed).await;
     drop(watch);
