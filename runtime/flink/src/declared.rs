@@ -3,7 +3,7 @@
 use std::{any::type_name, cell::RefCell, collections::BTreeSet, rc::Rc, sync::Arc};
 
 use flink_graph::{ChainingStrategy, OperatorId, OperatorKind, Partitioner, StreamEdge, StreamGraph, StreamNode};
-use flink_worker::{EdgeFactory, ExecutionConfig, JobProgram, NodeFactory};
+use flink_worker::{EdgeFactory, ExecutionConfig, JobProgram, NodeFactory, operators::Emission};
 
 use crate::{Error, Result};
 
@@ -22,6 +22,8 @@ struct Declarations {
     default_parallelism: u32,
     max_parallelism: Option<u32>,
     config: ExecutionConfig,
+    /// Whether a keyed aggregation was put together for the mode that was set then.
+    emission_is_used: bool,
     /// The first thing that was declared wrong.
     error: Option<Error>,
 }
@@ -47,6 +49,7 @@ impl Declared {
             default_parallelism,
             max_parallelism: None,
             config: ExecutionConfig::default(),
+            emission_is_used: false,
             error: None,
         })))
     }
@@ -69,6 +72,23 @@ impl Declared {
 
     pub(crate) fn configure(&self, change: impl FnOnce(&mut ExecutionConfig)) {
         change(&mut self.0.borrow_mut().config);
+    }
+
+    /// Sets when keyed aggregations emit, on which depends how those that are declared afterwards are put together.
+    pub(crate) fn set_emission(&self, emission: Emission) {
+        let this = &mut *self.0.borrow_mut();
+        if this.emission_is_used && this.config.emission != emission {
+            let error = || Error::msg("the runtime mode is set after a keyed aggregation was declared: set it before");
+            this.error.get_or_insert_with(error);
+        }
+        this.config.emission = emission;
+    }
+
+    /// Whether keyed aggregations emit once, at the end.
+    pub(crate) fn emits_at_the_end(&self) -> bool {
+        let this = &mut *self.0.borrow_mut();
+        this.emission_is_used = true;
+        this.config.emission == Emission::Final
     }
 
     pub(crate) fn disable_chaining(&self) {
@@ -143,6 +163,10 @@ impl Declared {
 
     pub(crate) fn factory(&self, node: u32, change: impl FnOnce(&mut NodeFactory)) {
         change(&mut self.0.borrow_mut().nodes[node as usize]);
+    }
+
+    pub(crate) fn node_parallelism(&self, node: u32) -> u32 {
+        self.0.borrow().graph.nodes[node as usize].parallelism
     }
 
     /// Gives a node one subtask, for good.

@@ -59,14 +59,15 @@ impl StreamExecutionEnvironment {
         self
     }
 
-    /// Sets whether the job treats its input as endless; see [`RuntimeMode`]. Default: [`RuntimeMode::Streaming`].
+    /// Sets whether the job treats its input as endless; see [`RuntimeMode`]. Default: [`RuntimeMode::Streaming`]. To be called
+    /// before keyed aggregations are declared: which operators these are made of depends on it.
     pub fn set_runtime_mode(&mut self, mode: RuntimeMode) -> &mut Self {
         self.mode = mode;
         let emission = match mode {
             RuntimeMode::Streaming => Emission::Rolling,
             RuntimeMode::Batch => Emission::Final,
         };
-        self.declared.configure(|config| config.emission = emission);
+        self.declared.set_emission(emission);
         self
     }
 

@@ -5,6 +5,7 @@ mod async_wait;
 mod collector;
 mod interval_join;
 mod keyed;
+mod local_aggregate;
 mod process;
 mod stateless;
 mod timestamps;
@@ -15,6 +16,7 @@ pub use collector::Collector;
 pub use interval_join::{IntervalBounds, IntervalJoin, IntervalJoinContext, JoinFunction};
 pub(crate) use keyed::HashSelector;
 pub use keyed::{EitherKey, Emission, KeyBy, KeyByRef, KeySelector, KeyedAggregate, NullKey};
+pub use local_aggregate::LocalAggregate;
 pub(crate) use process::collecting;
 pub use process::{
     BroadcastProcess, CoFlatMap, CoMap, CoProcess, KeyedBroadcastProcess, KeyedCoProcess, KeyedFunctionContext,

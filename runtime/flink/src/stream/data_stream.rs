@@ -552,6 +552,36 @@ impl<T: Record> DataStream<T> {
         DataStream::of_node(self.declared, node)
     }
 
+    /// Adds an operator to each of the operators that this stream comes from, as parallel as that one and chained to it where
+    /// possible, however the stream was to be partitioned.
+    pub(super) fn at_producers<R: Record>(self, name: &str, make: impl Fn() -> NodeFactory) -> DataStream<R> {
+        let Self {
+            declared, upstreams, ..
+        } = self;
+        let each = upstreams.into_iter().flat_map(|upstream| {
+            let parallelism = declared.node_parallelism(upstream.node);
+            let producer = DataStream::<T> {
+                declared: declared.clone(),
+                upstreams: vec![Upstream {
+                    partitioner: None,
+                    edge: Rc::new(EdgeFactory::of::<T>),
+                    ..upstream
+                }],
+                operator: None,
+                records: PhantomData,
+            };
+            let result = producer.add_operator::<R>(name, make());
+            result.set_parallelism(parallelism).upstreams
+        });
+        let upstreams = each.collect();
+        DataStream {
+            declared,
+            upstreams,
+            operator: None,
+            records: PhantomData,
+        }
+    }
+
     /// Connects the stream to an input of a node.
     pub(super) fn connect_to(&self, node: u32, input: u32) {
         for upstream in &self.upstreams {

@@ -6,8 +6,8 @@ use flink_worker::{
     EdgeFactory, NodeFactory,
     functions::{FunctionError, KeyedProcessFunction, KeyedRuntimeContext, SendFunction},
     operators::{
-        Aggregation, Count, ExtremeRecord, Extremum, Fold, KeySelector, KeyedAggregate, KeyedFunctionContext,
-        KeyedProcess, Reduce, Sum, Summable,
+        Aggregation, Count, ExtremeRecord, Extremum, Fold, KeyByRef, KeySelector, KeyedAggregate, KeyedFunctionContext,
+        KeyedProcess, LocalAggregate, Reduce, Sum, Summable,
     },
     windows::{CountEvictor, CountTrigger, GlobalWindows, PurgingTrigger, WindowAssigner},
 };
@@ -18,7 +18,9 @@ use crate::declared::Declared;
 /// A stream of records of type `T` that is partitioned by a key: what [`DataStream::key_by`] makes.
 ///
 /// Aggregations keep a state per key. In [`RuntimeMode::Streaming`](crate::RuntimeMode::Streaming) each record of a key emits the key's new
-/// result; in [`RuntimeMode::Batch`](crate::RuntimeMode::Batch) each key's last result is emitted once, when the input has ended.
+/// result; in [`RuntimeMode::Batch`](crate::RuntimeMode::Batch) each key's last result is emitted once, when the input has ended,
+/// and all but [`fold`](Self::fold) aggregate in two phases: each producer what it has of a key, before that is sent, and then the
+/// results of the producers.
 #[must_use = "a stream that ends in no sink is an error"]
 pub struct KeyedStream<T, S> {
     stream: DataStream<T>,
@@ -226,7 +228,8 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
         }
     }
 
-    /// Combines each key's records, the result so far with the next record.
+    /// Combines each key's records, the result so far with the next record. The closure must be associative, as in Flink:
+    /// what is combined first may be some of the records that follow each other.
     ///
     /// ```
     /// # fn build(env: &mut flink::StreamExecutionEnvironment) -> flink::Result<()> {
@@ -241,12 +244,13 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
         T: Clone,
         F: FnMut(T, T) -> T + Clone + SendFunction + 'static,
     {
-        self.aggregate("reduce", Reduce::new(reduce))
+        let reduce = Reduce::new(reduce);
+        self.aggregate_records("reduce", reduce)
     }
 
     /// Counts each key's records.
     pub fn count(self) -> DataStream<(S::Key, u64)> {
-        self.aggregate("count", Count::default())
+        self.aggregate_values("count", Count::default(), Sum::new(value_of))
     }
 
     /// Sums up what the closure finds in each key's records. A sum that leaves the range of its type fails the job.
@@ -263,7 +267,7 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     where
         F: FnMut(&T) -> N + Clone + SendFunction + 'static,
     {
-        self.aggregate("sum", Sum::new(value))
+        self.aggregate_values("sum", Sum::new(value), Sum::new(value_of))
     }
 
     /// The least of what the closure finds in each key's records. What does not compare, as NaN, replaces nothing.
@@ -271,7 +275,7 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     where
         F: FnMut(&T) -> N + Clone + SendFunction + 'static,
     {
-        self.aggregate("min", Extremum::least(value))
+        self.aggregate_values("min", Extremum::least(value), Extremum::least(value_of))
     }
 
     /// The greatest of what the closure finds in each key's records. What does not compare, as NaN, replaces nothing.
@@ -279,7 +283,7 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     where
         F: FnMut(&T) -> N + Clone + SendFunction + 'static,
     {
-        self.aggregate("max", Extremum::greatest(value))
+        self.aggregate_values("max", Extremum::greatest(value), Extremum::greatest(value_of))
     }
 
     /// The record of each key in which the closure finds the least value, the first of several.
@@ -297,7 +301,7 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
         T: Clone,
         F: FnMut(&T) -> N + Clone + SendFunction + 'static,
     {
-        self.aggregate("min_by", ExtremeRecord::least(value))
+        self.aggregate_records("min_by", ExtremeRecord::least(value))
     }
 
     /// The record of each key in which the closure finds the greatest value, the first of several.
@@ -306,7 +310,7 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
         T: Clone,
         F: FnMut(&T) -> N + Clone + SendFunction + 'static,
     {
-        self.aggregate("max_by", ExtremeRecord::greatest(value))
+        self.aggregate_records("max_by", ExtremeRecord::greatest(value))
     }
 
     /// Adds each key's records, one after another, to a value that starts as a clone of `initial`.
@@ -330,6 +334,48 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
         F: FnMut(&mut A, T) + Clone + SendFunction + 'static,
     {
         self.aggregate("fold", Fold::new(initial, add))
+    }
+
+    /// Aggregates records to records of their own kind, whose keys are found alike and which are aggregated alike.
+    fn aggregate_records<A>(self, name: &str, aggregation: A) -> DataStream<T>
+    where
+        A: Aggregation<T, Key = S::Key, State: 'static, Out = T> + Clone + Send + 'static,
+    {
+        let key = self.key.clone();
+        match self.aggregate_locally(name, &aggregation) {
+            Ok(local) => KeyedStream::new(local, key).aggregate(name, aggregation),
+            Err(this) => this.aggregate(name, aggregation),
+        }
+    }
+
+    /// Aggregates records to a value per key; `merge` does so with such values.
+    fn aggregate_values<N: Record, A, M>(self, name: &str, aggregation: A, merge: M) -> DataStream<(S::Key, N)>
+    where
+        A: Aggregation<T, Key = S::Key, State: 'static, Out = (S::Key, N)> + Clone + Send + 'static,
+        M: Aggregation<(S::Key, N), Key = S::Key, State: 'static, Out = (S::Key, N)> + Clone + Send + 'static,
+    {
+        match self.aggregate_locally(name, &aggregation) {
+            Ok(local) => KeyedStream::new(local, KeyByRef::new(key_of::<S::Key, N>)).aggregate(name, merge),
+            Err(this) => this.aggregate(name, aggregation),
+        }
+    }
+
+    /// Aggregates what each producer has of a key, before it is sent; gives the stream back where that is of no use: where
+    /// each record emits a result, or stays in its task anyway.
+    fn aggregate_locally<A>(self, name: &str, aggregation: &A) -> Result<DataStream<A::Out>, Self>
+    where
+        A: Aggregation<T, Key = S::Key, State: 'static, Out: Record> + Clone + Send + 'static,
+    {
+        if self.partitioned || !self.declared().emits_at_the_end() {
+            return Err(self);
+        }
+        let Self { stream, key, .. } = self;
+        Ok(stream.at_producers(&format!("local {name}"), || {
+            let (key, aggregation) = (key.clone(), aggregation.clone());
+            NodeFactory::operator::<T, LocalAggregate<S, A, S::Key, A::State>>(move |_| {
+                Ok(LocalAggregate::new(key.clone(), aggregation.clone()))
+            })
+        }))
     }
 
     fn aggregate<A>(self, name: &str, aggregation: A) -> DataStream<A::Out>
@@ -362,4 +408,12 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
         self.stream
             .partition_as(Partitioner::Hash, move || EdgeFactory::keyed::<T, S>(key.clone()))
     }
+}
+
+fn key_of<K, N>(result: &(K, N)) -> &K {
+    &result.0
+}
+
+fn value_of<K, N: Clone>(result: &(K, N)) -> N {
+    result.1.clone()
 }

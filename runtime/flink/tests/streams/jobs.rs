@@ -144,12 +144,30 @@ fn batch_aggregations_emit_each_key_once() {
     assert_results(
         (0..7).map(|key| (key, (1..=1000).filter(|n| n % 7 == key).count() as u64)),
         |env| {
-            let counts = env.from_sequence(1..=1000).key_by(|n| n % 7).count();
-            // What counts is the mode at the end.
+            let numbers = env.from_sequence(1..=1000);
+            // As long as there is no aggregation.
             env.set_runtime_mode(RuntimeMode::Batch);
-            counts
+            numbers.key_by(|n| n % 7).count()
         },
     );
+    // Of several producers that are not equally parallel.
+    assert_results((0..7).map(|key| (key, 2 * sums(key))), |env| {
+        env.set_runtime_mode(RuntimeMode::Batch);
+        let few = env.from_sequence(1..=1000).map(|n| n).set_parallelism(1);
+        let many = env.from_sequence(1..=1000).map(|n| n).set_parallelism(3);
+        few.union(many).rebalance().key_by(|n| n % 7).sum(|n| *n)
+    });
+    assert_results(
+        (0..7).map(|key| (key, (1..=1000).rfind(|n| n % 7 == key).unwrap_or_default())),
+        |env| {
+            env.set_runtime_mode(RuntimeMode::Batch);
+            env.from_sequence(1..=1000).key_by(|n| n % 7).max(|n| *n)
+        },
+    );
+    assert_results(1..=7, |env| {
+        env.set_runtime_mode(RuntimeMode::Batch);
+        env.from_sequence(1..=1000).key_by(|n| n % 7).min_by(|n| *n)
+    });
     assert_results((994..=1000).map(|n| (n % 7, n)), |env| {
         env.set_runtime_mode(RuntimeMode::Batch);
         let pairs = env.from_sequence(1..=1000).map(|n| (n % 7, n));
@@ -157,6 +175,16 @@ fn batch_aggregations_emit_each_key_once() {
             .key_by_ref(|pair| &pair.0)
             .reduce(|a, b| if a.1 < b.1 { b } else { a })
     });
+}
+
+#[test]
+fn the_mode_is_set_before_it_matters() {
+    let error = error(|env| {
+        env.from_sequence(1..=10).key_by(|n| n % 7).count().discard();
+        env.set_runtime_mode(RuntimeMode::Batch);
+        Ok(())
+    });
+    assert!(error.contains("set after a keyed aggregation was declared"), "{error}");
 }
 
 #[test]
