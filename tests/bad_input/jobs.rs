@@ -52,7 +52,7 @@ fn more_slots_than_there_are() {
         let says = [
             "job \"wordcount\" needs 100 slots, the cluster can offer 4",
             "2 TaskManagers with 4 slots in all; nothing was started",
-            "largest vertex: `split` with parallelism 100",
+            "largest vertex: `split -> local count` with parallelism 100",
             "help: -p 4",
         ];
         let output = refused(output, 4, "slots.insufficient", &says);
