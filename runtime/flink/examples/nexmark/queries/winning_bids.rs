@@ -36,7 +36,8 @@ pub(crate) struct Trade {
 
 #[derive(Debug, Clone, Record)]
 enum Kind {
-    Auction(Terms),
+    /// Boxed, since most events are bids, and all are as large as the largest.
+    Auction(Box<Terms>),
     Bid { price: u64 },
 }
 
@@ -76,13 +77,13 @@ impl Trade {
             Event::Auction(auction) => Some(Self {
                 auction: auction.id,
                 date_time: auction.date_time,
-                kind: Kind::Auction(Terms {
+                kind: Kind::Auction(Box::new(Terms {
                     category: auction.category,
                     seller: auction.seller,
                     reserve: auction.reserve,
                     begins: auction.date_time,
                     expires: auction.expires,
-                }),
+                })),
             }),
             Event::Bid(bid) => Some(Self {
                 auction: bid.auction,
@@ -166,7 +167,7 @@ impl KeyedProcessFunction<u64, Trade> for WinningBids {
         }
         match trade.kind {
             Kind::Auction(terms) => {
-                let last = self.open(terms);
+                let last = self.open(*terms);
                 context.timer_service().register_event_time_timer(last);
             }
             Kind::Bid { price } => {
