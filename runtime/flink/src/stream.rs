@@ -8,6 +8,7 @@ mod interval_join;
 mod keyed_stream;
 mod paired_streams;
 mod sink;
+mod window_factories;
 mod windowed_stream;
 
 pub use all_windowed_stream::AllWindowedStream;

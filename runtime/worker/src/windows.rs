@@ -8,10 +8,11 @@
 //!   [`Evictor`] may take some;
 //! - a [`ProcessWindowFunction`], or less, makes of the contents what is emitted.
 //!
-//! There are two operators. [`WindowOperator`] does all that, at the price of some look-ups and timers per record and window.
+//! There are three operators. [`WindowOperator`] does all that, at the price of some look-ups and timers per record and window.
 //! [`SliceWindowOperator`] does what is asked for most often: tumbling and sliding windows that aggregate, fire at their ends and
 //! evict nothing. Its records cost one look-up, however many windows they are in, because windows share *slices*
-//! ([`Slicing`]); it has no timers, as all keys of a window fire together. Both emit the same.
+//! ([`Slicing`]); it has no timers, as all keys of a window fire together. [`SessionWindowOperator`] does sessions that fire at their ends and evict
+//! nothing, whose records move no timers. All emit the same.
 //!
 //! Refused: one operator with an accumulator per key and window for all (a sliding window of a minute by seconds costs sixty
 //! times as much as a tumbling one), and slices that are merged afresh for each window that fires (as costly as soon as keys
@@ -28,6 +29,7 @@ mod key_slices;
 mod merging;
 mod operator;
 mod panes;
+mod session_operator;
 mod session_windows;
 mod settings;
 mod slice_operator;
@@ -52,6 +54,7 @@ pub use function::{
 pub use global_windows::GlobalWindows;
 pub use key_slices::{KeySlices, TargetSlice};
 pub use operator::WindowOperator;
+pub use session_operator::SessionWindowOperator;
 pub use session_windows::{
     DynamicEventTimeSessionWindows, DynamicProcessingTimeSessionWindows, EventTimeSessionWindows,
     ProcessingTimeSessionWindows,

@@ -1,6 +1,6 @@
 //! Streams whose records are grouped into windows.
 
-use std::{rc::Rc, time::Duration};
+use std::{any::TypeId, time::Duration};
 
 use flink_record::Record;
 use flink_state::AggregateFunction;
@@ -9,29 +9,29 @@ use flink_worker::{
     functions::{FunctionError, FunctionResult, OutputTag, SendFunction},
     operators::{Collector, KeySelector, Summable},
     windows::{
-        Accumulate, AccumulateAll, Accumulated, Aggregated, ClosureOfWindow, Counted, EmitAll, EmitValue, Evicted,
-        Evictor, Listed, PlainValue, ProcessWindowFunction, Reduced, SliceStore, SliceWindowOperator, Slicing,
+        Accumulate, AccumulateAll, Accumulated, Aggregated, ClosureOfWindow, Counted, EmitAll, EmitValue,
+        EventTimeTrigger, Evicted, Evictor, Listed, MergeWindows, PlainValue, ProcessWindowFunction, Reduced, Slicing,
         SlidingStore, Summed, Trigger, TumblingStore, WindowAssigner, WindowBackend, WindowOperator,
         WindowRuntimeContext, WindowSettings, WithKey,
     },
 };
 
-use super::{DataStream, KeyedStream};
+use super::{
+    DataStream, KeyedStream,
+    window_factories::{Backend, sessions, slices},
+};
 use crate::declared::Declared;
 
 /// Makes a subtask's evictor.
 type MakeEvictor<T, W> = Box<dyn Fn() -> Box<dyn Evictor<T, W>> + Send>;
-
-/// The states of the window operator of a stream.
-type Backend<T, S, A> = Rc<WindowBackend<<S as KeySelector<T>>::Key, <A as WindowAssigner<T>>::Window>>;
 
 /// A keyed stream whose records are grouped into windows, per key: what [`KeyedStream::window`] makes.
 ///
 /// Results have the timestamp of their window's last millisecond. The windows of a key that have no records emit nothing.
 ///
 /// Tumbling and sliding windows with `reduce`, `aggregate`, `count` or `sum` cost per record about as much as the same aggregation
-/// without windows, however many windows a record is in: they share what they have in common. That is so unless a trigger
-/// or an evictor is set.
+/// without windows, however many windows a record is in: they share what they have in common. Sessions of event time are about
+/// as cheap. That is so unless a trigger or an evictor is set.
 #[must_use = "windows that nothing is made of are an error"]
 pub struct WindowedStream<T, S, A: WindowAssigner<T>, G> {
     stream: KeyedStream<T, S>,
@@ -439,6 +439,11 @@ where
     {
         let parts = (self.stream.key().clone(), self.assigner.clone(), self.trigger.clone());
         let settings = self.settings.clone();
+        if let Some(merge) = self.sessions() {
+            let make = move |backend: &Backend<T, S, A>| Ok(Listed::new(make(backend)?));
+            let factory = sessions(parts.0, parts.1, merge, settings, make);
+            return add_operator(self.stream, "window-process", factory, self.non_parallel);
+        }
         let factory = match self.evictor {
             None => NodeFactory::operator::<T, _>(move |context| {
                 let backend = WindowBackend::open(context);
@@ -471,6 +476,11 @@ where
         }
         let parts = (self.stream.key().clone(), self.assigner.clone(), self.trigger.clone());
         let settings = self.settings.clone();
+        if let Some(merge) = self.sessions() {
+            let make = move |backend: &Backend<T, S, A>| Ok(Accumulated::new(aggregate.clone(), make(backend)?));
+            let factory = sessions(parts.0, parts.1, merge, settings, make);
+            return add_operator(self.stream, name, factory, self.non_parallel);
+        }
         let factory = match self.evictor {
             None => NodeFactory::operator::<T, _>(move |context| {
                 let backend = WindowBackend::open(context);
@@ -493,6 +503,13 @@ where
         self.assigner.slicing().filter(|_| plain)
     }
 
+    /// How the windows merge, if they are sessions of event time that fire at their ends.
+    fn sessions(&self) -> Option<MergeWindows<A::Window>> {
+        let fires_at_ends = TypeId::of::<G>() == TypeId::of::<EventTimeTrigger>() && self.assigner.is_event_time();
+        let plain = fires_at_ends && self.evictor.is_none();
+        self.assigner.merging().filter(|_| plain)
+    }
+
     /// [`count`](Self::count), without the key.
     pub(super) fn count_all(self) -> DataStream<u64> {
         self.accumulate("window-count", Counted, |_| Ok(PlainValue))
@@ -511,30 +528,6 @@ where
         self.non_parallel = true;
         self
     }
-}
-
-/// An operator of windows that are made of slices.
-fn slices<T, S, A, X, E, B, M>(
-    key: S,
-    slicing: Slicing<A::Window>,
-    settings: WindowSettings,
-    aggregate: X,
-    make: M,
-) -> NodeFactory
-where
-    T: Record,
-    S: KeySelector<T>,
-    A: WindowAssigner<T>,
-    X: Accumulate<T> + Send,
-    E: EmitValue<S::Key, A::Window, X::Out, Out: Record> + 'static,
-    B: SliceStore<S::Key, X::Accumulator> + 'static,
-    M: Fn(&Backend<T, S, A>) -> Result<E, TaskError> + SendFunction + 'static,
-{
-    NodeFactory::operator::<T, SliceWindowOperator<T, S, X, E, A::Window, B>>(move |context| {
-        let backend = WindowBackend::open(context);
-        let parts = (key.clone(), aggregate.clone(), make(&backend)?);
-        Ok(SliceWindowOperator::new(parts, slicing, &settings, backend))
-    })
 }
 
 fn add_operator<T: Record, S: KeySelector<T>, R: Record>(

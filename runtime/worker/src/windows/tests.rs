@@ -132,6 +132,18 @@ fn accumulating<A: WindowAssigner<Item>>(
     Harness::new(window_operator((assigner, trigger), settings, contents, clock))
 }
 
+/// The operator of sessions, with accumulators.
+fn accumulating_sessions<A: WindowAssigner<Item>>(
+    assigner: A,
+    settings: &WindowSettings,
+    clock: &ProcessingTimeService,
+) -> Harness<Item, SessionWindowOperator<Item, ByKey, A, Accumulated<Aggregated<Values>, Tell>>> {
+    let contents = Accumulated::new(Aggregated(Values), Tell);
+    let merge = assigner.merging().unwrap();
+    let parts = (key(), assigner, merge);
+    Harness::new(SessionWindowOperator::new(parts, settings, backend(clock), contents))
+}
+
 /// What was emitted since the last look, sorted.
 fn emitted<P: Operator<Item, Out: Ord + 'static>>(harness: &mut Harness<Item, P>) -> Vec<(P::Out, Timestamp)> {
     let mut emitted = harness.take_stamped();

@@ -38,7 +38,9 @@ pub(crate) struct Trade {
 enum Kind {
     /// Boxed, since most events are bids, and all are as large as the largest.
     Auction(Box<Terms>),
-    Bid { price: u64 },
+    Bid {
+        price: u64,
+    },
 }
 
 #[derive(Debug, Clone, Record)]

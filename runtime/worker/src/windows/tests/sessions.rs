@@ -41,10 +41,11 @@ proptest! {
         disorder in 0..30i64,
     ) {
         let clock = ProcessingTimeService::manual(0);
-        let mut harness = accumulating(sessions(gap), &settings(0, false), &clock);
+        let mut general = accumulating(sessions(gap), &settings(0, false), &clock);
+        let mut special = accumulating_sessions(sessions(gap), &settings(0, false), &clock);
         let mut expected = Vec::new();
         let mut latest = 0;
-        let mut emitted = Vec::new();
+        let mut emitted = [Vec::new(), Vec::new()];
         for (value, (key, ahead)) in (0..).zip(records) {
             // Time goes on slowly, and no record is behind the watermark.
             let timestamp = latest / 2 + ahead;
@@ -52,23 +53,121 @@ proptest! {
                 continue;
             }
             latest = latest.max(timestamp);
-            harness.process((key, value), timestamp);
+            general.process((key, value), timestamp);
+            special.process((key, value), timestamp);
             expected.push((key, timestamp, value));
             // What touches a session comes before that is over.
-            harness.watermark(latest - disorder - 1);
-            emitted.extend(harness.take_stamped());
+            general.watermark(latest - disorder - 1);
+            special.watermark(latest - disorder - 1);
+            emitted[0].extend(general.take_stamped());
+            emitted[1].extend(special.take_stamped());
         }
-        harness.watermark(Timestamp::MAX);
-        emitted.extend(harness.take_stamped());
-        emitted.sort_unstable();
-        prop_assert_eq!(emitted, brute_force(gap, expected));
+        general.watermark(Timestamp::MAX);
+        special.watermark(Timestamp::MAX);
+        emitted[0].extend(general.take_stamped());
+        emitted[1].extend(special.take_stamped());
+        prop_assert!(emitted[1].is_sorted_by_key(|(_, timestamp)| *timestamp), "in the order of their ends");
+        emitted.iter_mut().for_each(|emitted| emitted.sort_unstable());
+        let expected = brute_force(gap, expected);
+        prop_assert_eq!(&emitted[0], &expected);
+        prop_assert_eq!(&emitted[1], &expected);
+        prop_assert_eq!(special.operator().keys(), 0);
+    }
+
+    /// Also with late records, and with gaps that depend on the record.
+    #[test]
+    fn both_operators_emit_the_same(steps in steps(), lateness in prop_oneof![Just(0), 0..40i64]) {
+        let gap = |item: &Item| Duration::from_millis((item.1 % 20 + 1).into());
+        compare(EventTimeSessionWindows::with_dynamic_gap(gap), steps, lateness)?;
+    }
+
+    /// Also where windows reach further when they have merged.
+    #[test]
+    fn both_operators_merge_alike(steps in steps(), lateness in prop_oneof![Just(0), 0..40i64]) {
+        compare(Attracting, steps, lateness)?;
+    }
+}
+
+/// Key, time after the watermark, and length of a record, and how far the watermark goes then.
+fn steps() -> impl Strategy<Value = Vec<(u8, i64, u32, Option<i64>)>> {
+    prop::collection::vec(
+        (0..3u8, 0..90i64, 1..20u32, prop::option::weighted(0.3, 0..8i64)),
+        0..80,
+    )
+}
+
+fn compare<A: WindowAssigner<Item, Window = TimeWindow>>(
+    assigner: A,
+    steps: Vec<(u8, i64, u32, Option<i64>)>,
+    lateness: Timestamp,
+) -> std::result::Result<(), TestCaseError> {
+    let clock = ProcessingTimeService::manual(0);
+    let mut general = accumulating(assigner.clone(), &settings(lateness, true), &clock);
+    let mut special = accumulating_sessions(assigner, &settings(lateness, true), &clock);
+    let late = [general.side_output::<Item>(LATE), special.side_output::<Item>(LATE)];
+    let mut watermark = 0;
+    for (number, (key, ahead, length, advance)) in (0..).zip(steps) {
+        let (record, timestamp) = ((key, number * 20 + length), watermark + ahead - 30);
+        general.process(record, timestamp);
+        special.process(record, timestamp);
+        if let Some(advance) = advance {
+            watermark += advance;
+            general.watermark(watermark);
+            special.watermark(watermark);
+        }
+        prop_assert_eq!(emitted(&mut general), emitted(&mut special));
+    }
+    general.watermark(Timestamp::MAX);
+    special.watermark(Timestamp::MAX);
+    prop_assert_eq!(emitted(&mut general), emitted(&mut special));
+    prop_assert_eq!(&*late[0].borrow(), &*late[1].borrow());
+    prop_assert_eq!(special.operator().keys(), 0);
+    Ok(())
+}
+
+/// Windows that merge if they are no further apart than the longer of them is long.
+#[derive(Clone)]
+struct Attracting;
+
+impl WindowAssigner<Item> for Attracting {
+    type Window = TimeWindow;
+    type DefaultTrigger = EventTimeTrigger;
+
+    fn assign_windows(
+        &self,
+        element: &Item,
+        timestamp: Timestamp,
+        _: &WindowAssignerContext<'_>,
+        windows: &mut Vec<TimeWindow>,
+    ) -> FunctionResult {
+        windows.push(TimeWindow::new(
+            timestamp,
+            timestamp + i64::from(element.1 % 20 / 4 + 1),
+        ));
+        Ok(())
+    }
+
+    fn is_event_time(&self) -> bool {
+        true
+    }
+
+    fn merging(&self) -> Option<MergeWindows<TimeWindow>> {
+        Some(|a, b| {
+            let apart = a.start.max(b.start) - a.end.min(b.end);
+            let longer = (a.end - a.start).max(b.end - b.start);
+            (apart <= longer).then(|| a.cover(b))
+        })
     }
 }
 
 #[test]
 fn late_records_join_sessions_that_are_kept_and_those_are_merged() {
     let clock = ProcessingTimeService::manual(0);
-    let mut harness = accumulating(sessions(10), &settings(20, true), &clock);
+    late_records_join(accumulating(sessions(10), &settings(20, true), &clock));
+    late_records_join(accumulating_sessions(sessions(10), &settings(20, true), &clock));
+}
+
+fn late_records_join(mut harness: Harness<Item, impl Operator<Item, Out = Result>>) {
     let late = harness.side_output::<Item>(LATE);
     let window = TimeWindow::new;
     harness.process((1, 1), 0);
@@ -101,11 +200,12 @@ fn late_records_join_sessions_that_are_kept_and_those_are_merged() {
 fn a_gap_may_depend_on_the_record() {
     let clock = ProcessingTimeService::manual(0);
     let gap = |item: &Item| Duration::from_millis(item.1.into());
-    let mut harness = accumulating(
-        EventTimeSessionWindows::with_dynamic_gap(gap),
-        &settings(0, false),
-        &clock,
-    );
+    let assigner = EventTimeSessionWindows::with_dynamic_gap(gap);
+    gaps_depend(accumulating(assigner.clone(), &settings(0, false), &clock));
+    gaps_depend(accumulating_sessions(assigner, &settings(0, false), &clock));
+}
+
+fn gaps_depend(mut harness: Harness<Item, impl Operator<Item, Out = Result>>) {
     harness.process((1, 10), 0);
     harness.process((1, 50), 5);
     harness.process((1, 1), 20);
