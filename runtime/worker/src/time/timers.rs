@@ -5,16 +5,67 @@ use std::{collections::BTreeMap, hash::Hash};
 use flink_record::Timestamp;
 use hashbrown::DefaultHashBuilder;
 use indexmap::IndexSet;
+use smallvec::SmallVec;
 
 use super::ProcessingTimeService;
 
 /// Timers in one of the two times. A key has at most one timer per namespace and time.
 ///
 /// Few times with many keys each, as windows have them, are as cheap as many times with one key: times are in a tree, the
-/// timers of one time in a hash set.
+/// timers of one time in a list, and in a hash set where they are many.
 #[derive(Debug)]
 struct TimerQueue<K, N> {
-    by_time: BTreeMap<Timestamp, IndexSet<(K, N), DefaultHashBuilder>>,
+    by_time: BTreeMap<Timestamp, Timers<K, N>>,
+}
+
+/// The timers of one time.
+#[derive(Debug)]
+enum Timers<K, N> {
+    Few(SmallVec<[(K, N); 1]>),
+    Many(IndexSet<(K, N), DefaultHashBuilder>),
+}
+
+/// Timers of one time that are looked through rather than hashed.
+const FEW: usize = 8;
+
+impl<K: Hash + Eq, N: Hash + Eq> Timers<K, N> {
+    fn insert(&mut self, timer: (K, N)) {
+        match self {
+            Self::Few(timers) if timers.contains(&timer) => {}
+            Self::Few(timers) if timers.len() < FEW => timers.push(timer),
+            Self::Few(timers) => *self = Self::Many(timers.drain(..).chain([timer]).collect()),
+            Self::Many(timers) => {
+                timers.insert(timer);
+            }
+        }
+    }
+
+    fn remove(&mut self, timer: &(K, N)) {
+        match self {
+            Self::Few(timers) => {
+                if let Some(index) = timers.iter().position(|other| other == timer) {
+                    timers.swap_remove(index);
+                }
+            }
+            Self::Many(timers) => {
+                timers.swap_remove(timer);
+            }
+        }
+    }
+
+    fn pop(&mut self) -> Option<(K, N)> {
+        match self {
+            Self::Few(timers) => timers.pop(),
+            Self::Many(timers) => timers.pop(),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Few(timers) => timers.is_empty(),
+            Self::Many(timers) => timers.is_empty(),
+        }
+    }
 }
 
 impl<K: Hash + Eq, N: Hash + Eq> TimerQueue<K, N> {
@@ -24,12 +75,14 @@ impl<K: Hash + Eq, N: Hash + Eq> TimerQueue<K, N> {
     }
 
     fn register(&mut self, time: Timestamp, key: K, namespace: N) {
-        self.by_time.entry(time).or_default().insert((key, namespace));
+        let of_time = self.by_time.entry(time);
+        let of_time = of_time.or_insert_with(|| Timers::Few(SmallVec::new()));
+        of_time.insert((key, namespace));
     }
 
     fn delete(&mut self, time: Timestamp, timer: &(K, N)) {
         if let Some(timers) = self.by_time.get_mut(&time) {
-            timers.swap_remove(timer);
+            timers.remove(timer);
             if timers.is_empty() {
                 self.by_time.remove(&time);
             }
@@ -139,7 +192,9 @@ mod tests {
 
     fn step() -> impl Strategy<Value = Step> {
         prop_oneof![
+            (-4..4i64, 0..40u8).prop_map(|(time, key)| Step::Register(time, key)),
             (-20..20i64, 0..4u8).prop_map(|(time, key)| Step::Register(time, key)),
+            (-4..4i64, 0..40u8).prop_map(|(time, key)| Step::Delete(time, key)),
             (-20..20i64, 0..4u8).prop_map(|(time, key)| Step::Delete(time, key)),
             (-20..20i64).prop_map(Step::Advance),
         ]
@@ -147,7 +202,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn timers_fire_once_and_in_order(steps in prop::collection::vec(step(), 0..80)) {
+        fn timers_fire_once_and_in_order(steps in prop::collection::vec(step(), 0..200)) {
             let mut timers = TimerQueue::new();
             let mut model = BTreeSet::new();
             for step in steps {

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use flink_exchange::Event;
 use flink_record::{Key, Timestamp};
 use flink_state::StateTable;
+use smallvec::SmallVec;
 
 use super::{
     MergeWindows, Window, WindowAssigner, WindowAssignerContext, WindowBackend, WindowContents, WindowContext,
@@ -38,8 +39,8 @@ where
     windows: Vec<A::Window>,
 }
 
-/// Those of one key, in no particular order.
-type Sessions<W, C> = Vec<Session<W, C>>;
+/// Those of one key, in no particular order. Most keys have one, which is found without a further look into memory.
+type Sessions<W, C> = SmallVec<[Session<W, C>; 1]>;
 
 struct Session<W, C> {
     window: W,
@@ -99,7 +100,7 @@ where
     ) -> Result<Option<T>, TaskError> {
         let key = self.selector.key(&record);
         let position = self.backend.groups().position(&*key).map_err(TaskError::operator)?;
-        let sessions = self.sessions.get_or_insert_with(position, &key, &(), Vec::new);
+        let sessions = self.sessions.get_or_insert_with(position, &key, &(), SmallVec::new);
         let Some(session) = self.panes.join(&*key, sessions, window, self.merge)? else {
             if sessions.is_empty() {
                 self.sessions.remove(position, &key, &());
