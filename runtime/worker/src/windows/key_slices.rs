@@ -14,6 +14,8 @@
 //! and merged into `b` besides. A window is the first of the front merged with `b`. When the front has run out, the back
 //! becomes the front, in place. So each slice is merged three times, however many windows it is in, and is kept once.
 //!
+//! Records are added to the newest slice, which is kept apart, in the key's row, until a newer one or the end of a window comes.
+//!
 //! Of a key with few records, most windows have what the one before had: that is kept from one to the next, with the ends of
 //! the first and the last slice, so that such a window is found without a look at the slices.
 //!
@@ -29,7 +31,9 @@ use crate::error::TaskError;
 /// The slices of one key. Each is named by its end, and covers what is between that and the end of the one before.
 #[derive(Debug)]
 pub struct KeySlices<C> {
-    /// By end: the front, the back, and what is in no window that has fired.
+    /// The newest slice with its end, which is after those of all others; in no window that has fired since the key is known.
+    newest: Option<(Timestamp, C)>,
+    /// All others by end: the front, the back, and what is in no window that has fired.
     slices: VecDeque<(Timestamp, C)>,
     /// The end of the first slice, `Timestamp::MAX` if there is none.
     first_end: Timestamp,
@@ -66,6 +70,7 @@ pub struct TargetSlice {
 impl<C> Default for KeySlices<C> {
     fn default() -> Self {
         Self {
+            newest: None,
             slices: VecDeque::new(),
             first_end: Timestamp::MAX,
             last_end: Timestamp::MIN,
@@ -88,10 +93,30 @@ impl<C: Clone> KeySlices<C> {
         target: TargetSlice,
         record: T,
     ) -> Result<(), TaskError> {
+        if let Some((end, newest)) = &mut self.newest
+            && *end == target.end
+        {
+            return aggregate.add(newest, record);
+        }
+        self.add_to_other(aggregate, target, record)
+    }
+
+    #[inline(never)]
+    fn add_to_other<T, A: Accumulate<T, Accumulator = C>>(
+        &mut self,
+        aggregate: &mut A,
+        target: TargetSlice,
+        record: T,
+    ) -> Result<(), TaskError> {
         if target.end > self.back_end {
             self.first_end = self.first_end.min(target.end);
-            self.last_end = self.last_end.max(target.end);
-            let slice = slice(&mut self.slices, target.end, || aggregate.create());
+            let slice = if target.end > self.last_end {
+                self.last_end = target.end;
+                self.slices.extend(self.newest.take());
+                &mut self.newest.insert((target.end, aggregate.create())).1
+            } else {
+                slice(&mut self.slices, target.end, || aggregate.create())
+            };
             return aggregate.add(slice, record);
         }
         let mut one = aggregate.create();
@@ -104,8 +129,10 @@ impl<C: Clone> KeySlices<C> {
 
     /// Slices have come or gone.
     fn find_ends(&mut self) {
-        self.first_end = self.slices.front().map_or(Timestamp::MAX, |(end, _)| *end);
-        self.last_end = self.slices.back().map_or(Timestamp::MIN, |(end, _)| *end);
+        let (first, last) = (self.slices.front(), self.slices.back());
+        let newest = self.newest.as_ref();
+        self.first_end = first.or(newest).map_or(Timestamp::MAX, |(end, _)| *end);
+        self.last_end = newest.or(last).map_or(Timestamp::MIN, |(end, _)| *end);
     }
 
     /// Adds a record to a slice of which windows have fired. It is late for these, but not for the next ones.
@@ -162,6 +189,11 @@ impl<C: Clone> KeySlices<C> {
             return Ok(Some(window.clone()));
         }
         self.window = None;
+        if let Some((newest, _)) = self.newest
+            && newest <= end
+        {
+            self.slices.extend(self.newest.take());
+        }
         // What is new is at the end, and little: searching from there touches the least memory.
         let new = self
             .slices
@@ -255,7 +287,8 @@ impl<C: Clone> KeySlices<C> {
     ) -> Result<Option<C>, TaskError> {
         let mut window = None;
         let kept = self.kept.iter().flat_map(|kept| &kept.0);
-        for (other, slice) in kept.chain(self.slices.range(self.front as usize..)) {
+        let unmerged = self.slices.range(self.front as usize..).chain(&self.newest);
+        for (other, slice) in kept.chain(unmerged) {
             if (start + 1..=end).contains(other) {
                 merge_into(aggregate, &mut window, slice.clone())?;
             }
@@ -277,28 +310,33 @@ impl<C: Clone> KeySlices<C> {
             self.slices.pop_front();
             self.window = None;
         }
+        if self.slices.is_empty() {
+            self.newest.take_if(|(end, _)| *end <= bound);
+        }
         self.find_ends();
     }
 
     /// The end of the first slice that ends after `bound`, and so is in a window that is still to fire.
     #[inline]
     pub(super) fn first_after(&self, bound: Timestamp) -> Option<Timestamp> {
-        if self.first_end > bound && !self.slices.is_empty() {
+        if self.first_end > bound && self.first_end < Timestamp::MAX {
             return Some(self.first_end);
         }
-        self.slices.iter().map(|(end, _)| *end).find(|end| *end > bound)
+        let mut ends = self.slices.iter().chain(&self.newest).map(|(end, _)| *end);
+        ends.find(|end| *end > bound)
     }
 
     /// The end of the first slice that there is.
     pub(super) fn oldest(&self) -> Option<Timestamp> {
         let kept = self.kept.iter().filter_map(|kept| kept.0.front());
-        kept.chain(self.slices.front()).map(|(end, _)| *end).min()
+        let first = self.slices.front().or(self.newest.as_ref());
+        kept.chain(first).map(|(end, _)| *end).min()
     }
 
     /// Whether there is nothing to keep.
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
-        self.slices.is_empty() && self.kept.is_none()
+        self.newest.is_none() && self.slices.is_empty() && self.kept.is_none()
     }
 }
 
