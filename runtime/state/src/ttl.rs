@@ -33,7 +33,8 @@ pub enum StateVisibility {
     /// Never. An expired entry is as good as removed.
     #[default]
     NeverReturnExpired,
-    /// Until it is cleaned up, which the read itself does.
+    /// Until it is cleaned up, which the read itself does, and any access to the state may have done before: see
+    /// [`StateTtlConfig::cleanup_incrementally`].
     ReturnExpiredIfNotCleanedUp,
 }
 

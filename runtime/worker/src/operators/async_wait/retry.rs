@@ -10,7 +10,7 @@ type ResultPredicate<O> = Arc<dyn Fn(&[O]) -> bool + Send + Sync>;
 
 /// When an asynchronous request is made once more.
 ///
-/// Without predicates after any error, and after no result. When the attempts are used up, the last outcome counts: its
+/// Without predicates: after any error, never after results. When the attempts are used up, the last outcome counts: its
 /// results are emitted, its error fails the job. The operator's timeout spans all attempts and the time between them.
 pub struct AsyncRetryStrategy<O> {
     max_attempts: u32,
