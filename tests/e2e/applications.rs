@@ -1,8 +1,8 @@
 //! Applications: several jobs of one program, which its driver submits.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fs};
 
-use flink_tests::{Bed, Output, PATIENCE, Signal, Traces, in_testbed, on_hosts};
+use flink_tests::{Bed, Output, PATIENCE, Signal, Traces, in_testbed, on_hosts, wait_until};
 
 /// Lines by their first word.
 fn by_label(output: &Output) -> BTreeMap<&str, usize> {
@@ -136,13 +136,18 @@ fn ctrl_c_cancels_what_runs_and_ends_the_driver() {
             .reports(&["Stopping the jobs (again to force)", "CANCELED"]);
         bed.nothing_left(PATIENCE, Traces::None);
         let mut run = bed.start(["job", "run", &bed.drive(), "--", "--mode", "idle"]);
-        run.says("idle");
+        run.says("idle, beside ");
         run.signal(Signal::INT);
-        let _ended = run
+        let ended = run
             .wait()
             .exits(130)
             .reports(&["Stopping the driver; no job was running"]);
         bed.nothing_left(PATIENCE, Traces::None);
+        let helper = ended.stdout.split_whitespace().last().unwrap();
+        wait_until(PATIENCE, "what the driver had started is gone", || {
+            let state = fs::read_to_string(format!("/proc/{helper}/status")).unwrap_or_default();
+            (!state.contains("sleep") || state.contains("(zombie)")).then_some(())
+        });
         let mut run = bed.start(["job", "run", &bed.drive(), "--", "--mode", "stubborn"]);
         run.says("endless");
         run.signal(Signal::INT);

@@ -5,7 +5,11 @@
     reason = "this is how the driver tells its test what it has seen"
 )]
 
-use std::{process::ExitCode, thread, time::Duration};
+use std::{
+    process::{Command, ExitCode},
+    thread,
+    time::Duration,
+};
 
 use clap::{Parser, ValueEnum};
 use flink::{Application, ApplicationContext, Error, JobError, JobStatus, Result, StreamExecutionEnvironment};
@@ -111,9 +115,9 @@ fn driver(app: &mut ApplicationContext, args: Args) -> Result<()> {
         }
         Mode::Stubborn => {
             let _how = app.execute("endless", ());
-            idle();
+            idle()?;
         }
-        Mode::Idle => idle(),
+        Mode::Idle => idle()?,
     }
     Ok(())
 }
@@ -130,8 +134,10 @@ fn at_once(app: &mut ApplicationContext, left: Numbers, right: Numbers) -> Resul
     Ok(())
 }
 
-fn idle() -> ! {
-    println!("idle");
+/// Does nothing, and says which process of its own does not either.
+fn idle() -> Result<()> {
+    let helper = Command::new("sleep").arg("600").spawn()?;
+    println!("idle, beside {}", helper.id());
     loop {
         thread::park();
     }

@@ -8,13 +8,12 @@ use flink_rpc::{
 };
 use tokio::{
     net::unix::{OwnedReadHalf, OwnedWriteHalf},
-    process::Child,
     sync::mpsc,
     task::JoinHandle,
     time::timeout,
 };
 
-use super::ProgramError;
+use super::{ProgramError, process::ProgramProcess};
 
 /// Messages that wait for a program which does not take them. A program that leaves so many is stuck: it takes them on
 /// a thread that does nothing else.
@@ -23,23 +22,23 @@ const UNREAD: usize = 4096;
 /// How long a program may take to end once its driver has.
 const END_LIMIT: Duration = Duration::from_secs(5);
 
-/// An application that waits to be driven. It is killed when this is dropped.
+/// An application that waits to be driven. It is killed when this is dropped, with all that it has started.
 #[derive(Debug)]
 pub(crate) struct Application {
     /// The program's file.
     pub(crate) path: PathBuf,
     /// The names of its jobs.
     pub(crate) jobs: Vec<String>,
-    pub(super) child: Child,
+    pub(super) process: ProgramProcess,
     pub(super) reader: FrameReader<OwnedReadHalf>,
     pub(super) writer: FrameWriter<OwnedWriteHalf>,
 }
 
-/// An application whose driver runs. It is killed when this is dropped.
+/// An application whose driver runs. It is killed when this is dropped, with all that it has started.
 #[derive(Debug)]
 pub(crate) struct Driver {
     path: PathBuf,
-    child: Child,
+    process: ProgramProcess,
     reader: FrameReader<OwnedReadHalf>,
     unread: mpsc::Sender<ToProgram>,
     writing: JoinHandle<()>,
@@ -60,7 +59,7 @@ impl Application {
         });
         Driver {
             path: self.path,
-            child: self.child,
+            process: self.process,
             reader: self.reader,
             unread,
             writing,
@@ -95,7 +94,7 @@ impl Driver {
     pub(crate) async fn end(self) -> Result<ExitStatus, ProgramError> {
         let Self {
             path,
-            mut child,
+            mut process,
             reader,
             unread,
             writing,
@@ -103,12 +102,12 @@ impl Driver {
         drop((reader, unread));
         // It ends for want of messages, or of somebody to read them.
         let _ended = timeout(END_LIMIT, writing).await;
-        let status = match timeout(END_LIMIT, child.wait()).await {
+        let status = match timeout(END_LIMIT, process.wait()).await {
             Ok(status) => status,
-            Err(_elapsed) => match child.start_kill() {
-                Ok(()) => child.wait().await,
-                Err(error) => Err(error),
-            },
+            Err(_elapsed) => {
+                process.kill();
+                process.wait().await
+            }
         };
         status.map_err(|source| ProgramError::Run { path, source })
     }

@@ -4,6 +4,7 @@
 mod driver;
 mod elf;
 mod plan;
+mod process;
 
 pub(crate) use driver::{Application, Driver};
 pub(crate) use elf::{ElfNeeds, GlibcVersion};

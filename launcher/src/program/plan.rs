@@ -1,6 +1,6 @@
 //! Having a job program declare its job: role `client`.
 
-use std::{os::unix::process::CommandExt, path::Path};
+use std::path::Path;
 
 use flink_graph::JobGraph;
 use flink_rpc::{
@@ -9,7 +9,7 @@ use flink_rpc::{
 };
 use tokio::{net::UnixStream, process::Command};
 
-use super::{Application, ProgramError};
+use super::{Application, ProgramError, process::ProgramProcess};
 
 /// What a job program declared.
 #[derive(Debug, Clone)]
@@ -50,10 +50,9 @@ pub(crate) async fn declare(
     command
         .args(args)
         .env("FLINK_ROLE", "client")
-        .stdin(std::os::fd::OwnedFd::from(theirs))
-        .process_group(0);
+        .stdin(std::os::fd::OwnedFd::from(theirs));
     let mut command = Command::from(command);
-    let mut child = command.kill_on_drop(true).spawn().map_err(run_error)?;
+    let mut process = ProgramProcess::spawn(&mut command).map_err(run_error)?;
     // It holds the program's end of the socket.
     drop(command);
     let (reader, writer) = ours.into_split();
@@ -65,12 +64,12 @@ pub(crate) async fn declare(
         return Ok(Declared::Application(Box::new(Application {
             path: path.to_owned(),
             jobs,
-            child,
+            process,
             reader,
             writer,
         })));
     }
-    let status = child.wait().await.map_err(run_error)?;
+    let status = process.wait().await.map_err(run_error)?;
     match answer {
         Ok(Some(FromProgram::Planned { graph, args, .. })) => Ok(Declared::Job(Plan { graph, args })),
         Ok(Some(FromProgram::Failed { message })) => Err(ProgramError::Declined {
