@@ -560,7 +560,7 @@ impl<T: Record> DataStream<T> {
         } = self;
         let each = upstreams.into_iter().flat_map(|upstream| {
             let parallelism = declared.node_parallelism(upstream.node);
-            let producer = DataStream::<T> {
+            let producer = Self {
                 declared: declared.clone(),
                 upstreams: vec![Upstream {
                     partitioner: None,

@@ -343,7 +343,7 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     {
         let key = self.key.clone();
         match self.aggregate_locally(name, &aggregation) {
-            Ok(local) => KeyedStream::new(local, key).aggregate(name, aggregation),
+            Ok(local) => Self::new(local, key).aggregate(name, aggregation),
             Err(this) => this.aggregate(name, aggregation),
         }
     }

@@ -132,12 +132,14 @@ fn accumulating<A: WindowAssigner<Item>>(
     Harness::new(window_operator((assigner, trigger), settings, contents, clock))
 }
 
+type AccumulatingSessions<A> = SessionWindowOperator<Item, ByKey, A, Accumulated<Aggregated<Values>, Tell>>;
+
 /// The operator of sessions, with accumulators.
 fn accumulating_sessions<A: WindowAssigner<Item>>(
     assigner: A,
     settings: &WindowSettings,
     clock: &ProcessingTimeService,
-) -> Harness<Item, SessionWindowOperator<Item, ByKey, A, Accumulated<Aggregated<Values>, Tell>>> {
+) -> Harness<Item, AccumulatingSessions<A>> {
     let contents = Accumulated::new(Aggregated(Values), Tell);
     let merge = assigner.merging().unwrap();
     let parts = (key(), assigner, merge);
