@@ -55,9 +55,13 @@ async fn a_detached_process_outlives_everything_and_is_stopped_by_identity() {
     };
     assert_eq!(message.0, b"up");
     // While the shell gives way to `tail`, its environment cannot be read.
-    eventually("the process has the identity that was told", || {
-        ProcessIdentity::of(identity.pid).is_ok_and(|now| now == identity)
-    })
+    eventually(
+        "the shell has given way, and the process has the identity that was told",
+        || {
+            let name = fs::read_to_string(format!("/proc/{}/comm", identity.pid)).unwrap_or_default();
+            name == "tail\n" && ProcessIdentity::of(identity.pid).is_ok_and(|now| now == identity)
+        },
+    )
     .await;
     agent.close().await;
     connection.close().await;
