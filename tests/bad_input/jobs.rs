@@ -78,7 +78,7 @@ fn slots_that_another_job_has() {
         let says = [
             "job \"wordcount\" needs 4 slots, the cluster can offer 1",
             "2 TaskManagers with 4 slots | 3 used by job ",
-            "(--slot-timeout)",
+            "waited ",
             "help: -p 1",
         ];
         refused(run(&["-p", "4"]), 4, "slots.insufficient", &says);

@@ -81,7 +81,7 @@ fn hosts_that_are_off_are_named_in_bounded_time() {
             "slots.insufficient",
             &[
                 "needs 6 slots, and did not get them in time",
-                "(--slot-timeout)",
+                "waited ",
                 "still starting: h2 (connecting)",
             ],
         );

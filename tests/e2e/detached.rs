@@ -29,7 +29,11 @@ fn finished_job_is_found_when_its_cluster_is_gone() {
         ] {
             assert!(!job[key].is_null(), "{key}: {job}");
         }
-        let _still = bed.flinkctl(["job", "wait", &id]).fine();
+        let waited = bed.json(&["job", "wait", &id]);
+        assert_eq!(
+            (&waited["kind"], &waited["status"]),
+            (&"Job".into(), &"FINISHED".into())
+        );
         let jobs = bed.json(&["job", "list", "-a"]);
         assert_eq!(
             (&jobs["kind"], jobs["items"].as_array().map(Vec::len)),

@@ -36,12 +36,17 @@ fn second_ctrl_c_forces() {
 }
 
 #[test]
-fn a_closed_standard_output_cancels_quietly() {
+fn a_closed_standard_output_cancels_the_job() {
     in_testbed(&on_hosts(2), |bed| {
         let script = "flinkctl job run \"$0\" -- --print --source-ms 2 | head -n 1; echo ${PIPESTATUS[@]}";
         let run = Command::new("bash").args(["-c", script, &bed.misbehave()]).run().fine();
         let last = run.stdout.lines().last();
-        assert_eq!(last, Some("0 0"), "{}", run.everything());
+        assert_eq!(last, Some("6 0"), "{}", run.everything());
+        assert!(
+            run.stderr.contains("nobody reads its output any more"),
+            "{}",
+            run.everything()
+        );
         assert!(!run.stderr.contains("error["), "{}", run.everything());
         bed.nothing_left(Duration::from_secs(2), Traces::None);
     });

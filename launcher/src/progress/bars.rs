@@ -98,8 +98,8 @@ mod tests {
                 "Connecting ━━━━━─────────────── 10/40  tm07: authenticating 4s",
             ),
             (
-                live("Slots", Some((5, 4))),
-                "Slots      ━━━━━━━━━━━━━━━━━━━━ 5/4  tm07: authenticating 4s",
+                live("Hosts", Some((5, 4))),
+                "Hosts      ━━━━━━━━━━━━━━━━━━━━ 5/4  tm07: authenticating 4s",
             ),
             (live("Running", None), "Running    tm07: authenticating 4s"),
             (live("", None), "  tm07: authenticating 4s"),

@@ -20,6 +20,9 @@ pub(crate) use self::state::{Event, Phase, Vertex};
 use self::state::{State, Style};
 use crate::cli::ProgressMode;
 
+/// How long [`Progress::settle`] waits.
+const SETTLE_LIMIT: Duration = Duration::from_millis(500);
+
 /// How often lines are drawn anew.
 const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -72,13 +75,16 @@ struct Shared {
     began: Instant,
     inner: Mutex<Inner>,
     wake: Condvar,
+    drawn: Condvar,
 }
 
 #[derive(Debug)]
 struct Inner {
     state: State,
     closing: bool,
-    changed: bool,
+    /// How many events were reported, and how many of them are drawn.
+    reported: u64,
+    drawn: u64,
 }
 
 impl Progress {
@@ -88,7 +94,7 @@ impl Progress {
         let now = shared.began.elapsed();
         let mut inner = shared.lock();
         inner.state.apply(now, event);
-        inner.changed = true;
+        inner.reported += 1;
         drop(inner);
         shared.wake.notify_one();
     }
@@ -125,6 +131,18 @@ impl Progress {
         self.report(Event::Note(line.into()));
     }
 
+    /// Waits until everything that was reported is printed: before something else is that belongs behind it. A terminal that
+    /// takes nothing is not waited for.
+    pub(crate) fn settle(&self) {
+        let Some(shared) = &self.shared else { return };
+        let inner = shared.lock();
+        let reported = inner.reported;
+        // A poisoned lock or a full terminal: then it comes out of order.
+        let _settled = shared
+            .drawn
+            .wait_timeout_while(inner, SETTLE_LIMIT, |inner| inner.drawn < reported);
+    }
+
     /// Runs `print` while nothing is drawn, for output that shares the terminal.
     pub(crate) fn suspend<R>(&self, print: impl FnOnce() -> R) -> R {
         match &self.terminal {
@@ -155,12 +173,14 @@ impl Sink {
         let inner = Inner {
             state: State::new(style, Duration::ZERO),
             closing: false,
-            changed: false,
+            reported: 0,
+            drawn: 0,
         };
         let shared = Arc::new(Shared {
             began: Instant::now(),
             inner: Mutex::new(inner),
             wake: Condvar::new(),
+            drawn: Condvar::new(),
         });
         let thread = {
             let shared = Arc::clone(&shared);
@@ -220,15 +240,14 @@ impl Shared {
 
     fn draw_until_closed(&self, draw: &mut dyn Draw) {
         loop {
-            let (lines, live, closing) = {
+            let (lines, live, closing, reported) = {
                 let mut inner = self.lock();
-                if !inner.closing && !inner.changed {
+                if !inner.closing && inner.drawn == inner.reported {
                     inner = self
                         .wake
                         .wait_timeout(inner, INTERVAL)
                         .map_or_else(|poisoned| poisoned.into_inner().0, |(inner, _)| inner);
                 }
-                inner.changed = false;
                 let now = self.began.elapsed();
                 inner.state.tick(now);
                 let lines = inner.state.take_lines();
@@ -237,10 +256,12 @@ impl Shared {
                 } else {
                     inner.state.live(now)
                 };
-                (lines, live, inner.closing)
+                (lines, live, inner.closing, inner.reported)
             };
             // The lock is free here: the terminal may take its time.
             draw.draw(&lines, &live);
+            self.lock().drawn = reported;
+            self.drawn.notify_all();
             if closing {
                 return;
             }
@@ -314,6 +335,18 @@ mod tests {
         progress.note("too late, and harmless");
         let printed = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
         assert_eq!(printed, (0..100).map(|line| format!("{line}\n")).collect::<String>());
+    }
+
+    #[test]
+    fn what_was_reported_is_printed_when_it_has_settled() {
+        let paper = Paper::default();
+        let sink = Sink::spawn(Style::Plain, Box::new(Plain(paper.clone())), None);
+        for line in 0..100 {
+            sink.handle().note(line.to_string());
+            sink.handle().settle();
+            let printed = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+            assert!(printed.ends_with(&format!("{line}\n")), "{printed}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) enum Phase {
     Checking,
     /// Processes are started.
     Starting,
-    /// Slots are waited for.
+    /// Slots are waited for: TaskManagers start on hosts.
     Slots,
     /// The job runs.
     Running,
@@ -43,7 +43,7 @@ impl Phase {
             Self::Uploading => "Uploading",
             Self::Checking => "Checking",
             Self::Starting => "Starting",
-            Self::Slots => "Slots",
+            Self::Slots => "Hosts",
             Self::Running => "Running",
             Self::Stopping => "Stopping",
         }
@@ -55,7 +55,7 @@ impl Phase {
             Self::Uploading => "Uploaded",
             Self::Checking => "Checked",
             Self::Starting => "Started",
-            Self::Slots => "Slots",
+            Self::Slots => "Hosts",
             Self::Running => "Ran",
             Self::Stopping => "Stopped",
         }

@@ -167,7 +167,7 @@ impl<'a> Driving<'a> {
         let status = self.driver.end().await?;
         Ok(match self.stopping {
             Some(Stopping::Interrupted) => Ok(ExitCode::Interrupted),
-            Some(Stopping::StdoutClosed) => Err(UserError::stdout_closed()),
+            Some(Stopping::StdoutClosed) => Ok(ExitCode::JobCanceled),
             None => verdict(end, self.failures, &path, status),
         })
     }

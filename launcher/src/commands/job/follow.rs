@@ -211,6 +211,8 @@ impl<'a> Attached<'a> {
             return Err(error);
         }
         self.stdout_closed = true;
+        let note = "Stopping the job: nobody reads its output any more";
+        self.follow.context.progress().note(note);
         self.cancelling = Some(Box::pin(self.follow.cancel()));
         Ok(())
     }
@@ -313,9 +315,6 @@ impl Ending {
             }
             OutputFormat::Name => context.output.text(&format!("{}\n", summary.id))?,
             OutputFormat::Table | OutputFormat::Wide => {}
-        }
-        if self.stdout_closed {
-            return Err(UserError::stdout_closed());
         }
         ended(&self.report, self.interrupted).map_err(|error| match error.code() {
             "slots.insufficient" if !self.starting.is_empty() => {

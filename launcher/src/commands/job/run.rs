@@ -195,7 +195,9 @@ impl OwnCluster<'_> {
     ) -> Result<ExitCode, UserError> {
         // Why the job failed is said before its cluster is taken down, which may take a while when hosts are gone.
         let json = self.context.output.is_json();
-        let verdict = verdict.map_err(|error| self.context.progress().suspend(|| error.tell(json)));
+        let progress = self.context.progress();
+        progress.settle();
+        let verdict = verdict.map_err(|error| progress.suspend(|| error.tell(json)));
         let session = started.session.clone();
         let torn_down = tokio::select! {
             result = self.tear_down(started) => result,

@@ -12,11 +12,19 @@ pub(super) struct Shown {
     progress: Progress,
     /// Whether the vertices bear the name of their job.
     with_names: bool,
-    /// What each host is doing for its TaskManager; `None` when that is over.
-    hosts: BTreeMap<String, Option<String>>,
+    /// How far each host is with its TaskManager.
+    hosts: BTreeMap<String, Stage>,
     slots_begun: bool,
     /// Those that run.
     jobs: BTreeMap<JobId, ShownJob>,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Stage {
+    /// What it is doing.
+    Starting(String),
+    Ready,
+    Failed,
 }
 
 struct ShownJob {
@@ -53,35 +61,35 @@ impl Shown {
             self.progress.begin(Phase::Slots, 0);
         }
         let host = event.host;
-        let step = match event.stage {
-            ProvisioningStage::Connecting => Some("connecting".to_owned()),
+        let stage = match event.stage {
+            ProvisioningStage::Connecting => Stage::Starting("connecting".to_owned()),
             ProvisioningStage::Uploading { sent, total } => {
-                Some(format!("uploading flinkctl {}%", sent * 100 / total.max(1)))
+                Stage::Starting(format!("uploading flinkctl {}%", sent * 100 / total.max(1)))
             }
-            ProvisioningStage::Starting => Some("starting".to_owned()),
+            ProvisioningStage::Starting => Stage::Starting("starting".to_owned()),
             ProvisioningStage::Registered { .. } => {
                 self.progress.done(Phase::Slots, &host);
-                None
+                Stage::Ready
             }
             ProvisioningStage::Failed(fault) => {
                 self.progress.failed(Phase::Slots, &host, &fault.message);
-                None
+                Stage::Failed
             }
         };
-        if let Some(step) = &step {
+        if let Stage::Starting(step) = &stage {
             self.progress.step(Phase::Slots, &host, step);
         }
-        self.hosts.insert(host, step);
-        let ready = self.hosts.values().filter(|step| step.is_none()).count();
+        self.hosts.insert(host, stage);
+        let ready = self.hosts.values().filter(|stage| **stage == Stage::Ready).count();
         self.progress
             .report(Event::Count(Phase::Slots, ready, self.hosts.len()));
     }
 
     /// The hosts whose TaskManagers are on their way.
     pub(super) fn starting(&self) -> Vec<String> {
-        let starting = self.hosts.iter().filter_map(|(host, step)| {
-            let step = step.as_ref()?;
-            Some(format!("{host} ({step})"))
+        let starting = self.hosts.iter().filter_map(|(host, stage)| match stage {
+            Stage::Starting(step) => Some(format!("{host} ({step})")),
+            Stage::Ready | Stage::Failed => None,
         });
         starting.collect()
     }

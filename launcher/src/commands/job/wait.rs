@@ -9,19 +9,20 @@ use crate::{
     control::{Control, FoundJob, client_error},
     error::UserError,
     exit_code::ExitCode,
+    views::JobDetail,
 };
 
 pub(super) async fn wait(context: &Context, args: WaitArgs) -> Result<ExitCode, UserError> {
     let inventory = context.inventory(&[])?;
     let control = Control::connect(&inventory.cluster, |_, _| ()).await?;
-    let result = outcome(&control, &args.id).await;
+    let result = outcome(context, &control, &args.id).await;
     control.link.hang_up().await;
     result
 }
 
-async fn outcome(control: &Control, id: &str) -> Result<ExitCode, UserError> {
+async fn outcome(context: &Context, control: &Control, id: &str) -> Result<ExitCode, UserError> {
     let (session, job) = match control.find_job(id).await? {
-        FoundJob::Archived(job) => return verdict(&job.report),
+        FoundJob::Archived(job) => return verdict(context, &job.report, job.session.as_deref().unwrap_or_default()),
         FoundJob::Live { session, id } => (session, id),
     };
     let request = ClientRequest::WatchJob {
@@ -34,7 +35,7 @@ async fn outcome(control: &Control, id: &str) -> Result<ExitCode, UserError> {
         .map_err(client_error)?;
     loop {
         match events.next().await.map_err(client_error)? {
-            Some(JobEvent::Terminated(report)) => return verdict(&report),
+            Some(JobEvent::Terminated(report)) => return verdict(context, &report, &session.name),
             Some(_) => {}
             None => {
                 let what = format!("the JobManager ended before job {job} had a result");
@@ -45,12 +46,21 @@ async fn outcome(control: &Control, id: &str) -> Result<ExitCode, UserError> {
 }
 
 /// How the job ended; why it failed can be looked at further, for its record stays.
-fn verdict(report: &JobReport) -> Result<ExitCode, UserError> {
+fn verdict(context: &Context, report: &JobReport, session: &str) -> Result<ExitCode, UserError> {
+    if context.output.is_json() {
+        let summary = &report.details.summary;
+        let end = summary.end_ms.unwrap_or(summary.start_ms);
+        context
+            .output
+            .one(&JobDetail::of(&report.details, session, end), String::new)?;
+    }
     ended(report, false).map_err(|error| {
         if error.code() != JOB_FAILED {
             return error;
         }
         let id = report.details.summary.id;
-        error.help(format!("flinkctl job logs {id}      flinkctl job status {id}"))
+        error
+            .help(format!("flinkctl job status {id}"))
+            .help(format!("what it printed: flinkctl job logs {id}"))
     })
 }

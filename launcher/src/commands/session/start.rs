@@ -140,6 +140,7 @@ fn started(context: &Context, name: &str) -> Result<ExitCode, UserError> {
             .document("Session", &serde_json::json!({ "name": name }))?,
         OutputFormat::Name => context.output.text(&format!("{name}\n"))?,
         OutputFormat::Table | OutputFormat::Wide => {
+            context.progress().settle();
             context.output.text(&format!(
                 "Session {name} is up; run a job in it: flinkctl job run --session {name} JOB\n"
             ))?;

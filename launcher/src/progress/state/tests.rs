@@ -82,7 +82,7 @@ fn a_quick_command_prints_one_line_per_phase() {
     ];
     assert_eq!(
         play(Style::Plain, events, 2_000),
-        ["   100 Connected  1/1  30ms", "  1300 Slots      4/4  1.2s"]
+        ["   100 Connected  1/1  30ms", "  1300 Hosts      4/4  1.2s"]
     );
 }
 

@@ -128,7 +128,7 @@ fn slots_in_numbers(graph: &JobGraph, shortage: &Shortage, names: &BTreeMap<JobI
         ));
     }
     if shortage.waited.as_secs() > 0 {
-        notes.push(format!("waited {} (--slot-timeout)", seconds(shortage.waited)));
+        notes.push(format!("waited {}", seconds(shortage.waited)));
     }
     notes
 }

@@ -46,7 +46,7 @@ fn a_cluster_that_is_too_small_is_described_in_numbers() {
         [
             "16 TaskManagers with 64 slots | 44 used by job \"etl\" | 0 hosts can still be started",
             "largest vertex: `keyed-window` with parallelism 24",
-            "waited 60s (--slot-timeout)",
+            "waited 60s",
         ]
     );
     assert!(fault.help.unwrap().starts_with("-p 20, or "));
