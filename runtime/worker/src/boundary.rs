@@ -252,19 +252,39 @@ pub(crate) struct GateInput<T> {
     gate: InputGate<T>,
     valve: WatermarkValve,
     head: BoxedOutput<T>,
+    signal: TaskSignal,
+}
+
+/// Passes a record on, unless the task was cancelled: a batch of records that take their time must not delay that.
+#[inline]
+fn pass<T>(head: &mut BoxedOutput<T>, signal: &TaskSignal, record: T, timestamp: Timestamp) -> Result<(), TaskError> {
+    if signal.is_cancelled() {
+        return Err(ExchangeError::Cancelled.into());
+    }
+    head.collect(record, timestamp)
 }
 
 impl<T: Record> GateInput<T> {
-    pub(crate) fn new(gate: InputGate<T>, head: BoxedOutput<T>) -> Self {
+    pub(crate) fn new(gate: InputGate<T>, head: BoxedOutput<T>, signal: TaskSignal) -> Self {
         let valve = WatermarkValve::new(gate.metrics().len());
-        Self { gate, valve, head }
+        Self {
+            gate,
+            valve,
+            head,
+            signal,
+        }
     }
 }
 
 impl<T: Record> TaskInput for GateInput<T> {
     fn step(&mut self, deadline: Option<Instant>) -> Result<Step, TaskError> {
-        let Self { gate, valve, head } = self;
-        match gate.next(deadline, &mut |record, timestamp| head.collect(record, timestamp))? {
+        let Self {
+            gate,
+            valve,
+            head,
+            signal,
+        } = self;
+        match gate.next(deadline, &mut |record, timestamp| pass(head, signal, record, timestamp))? {
             GateStatus::Finished => {
                 end_input(&mut **head)?;
                 return Ok(Step::Ended);
@@ -331,12 +351,13 @@ impl<A: Record, B: Record> TwoGateInput<A, B> {
                 first,
                 second: other,
                 head,
+                signal,
                 ..
             } = self;
             let status = if second {
-                other.poll_next(&mut |record, timestamp| head.collect(Either::Second(record), timestamp))
+                other.poll_next(&mut |record, timestamp| pass(head, signal, Either::Second(record), timestamp))
             } else {
-                first.poll_next(&mut |record, timestamp| head.collect(Either::First(record), timestamp))
+                first.poll_next(&mut |record, timestamp| pass(head, signal, Either::First(record), timestamp))
             };
             match status? {
                 None => continue,
@@ -460,5 +481,68 @@ impl<T: Record> Output<T> for ExchangeOutput<T> {
 
     fn processing_time(&mut self, _: Timestamp) -> Result<(), TaskError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, rc::Rc};
+
+    use flink_exchange::{ChannelId, First, Peer};
+    use flink_graph::JobId;
+    use flink_record::NO_TIMESTAMP;
+
+    use super::*;
+    use crate::testing::environment;
+
+    /// Is cancelled with the first record.
+    struct Interrupted {
+        signal: TaskSignal,
+        seen: Rc<Cell<u32>>,
+    }
+
+    impl Output<u64> for Interrupted {
+        fn collect(&mut self, _: u64, _: Timestamp) -> Result<(), TaskError> {
+            self.seen.update(|seen| seen + 1);
+            self.signal.cancel();
+            Ok(())
+        }
+
+        fn event(&mut self, _: Event) -> Result<(), TaskError> {
+            Ok(())
+        }
+
+        fn batch_done(&mut self) -> Result<(), TaskError> {
+            Ok(())
+        }
+
+        fn processing_time(&mut self, _: Timestamp) -> Result<(), TaskError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_cancelled_task_takes_no_further_record_of_a_batch() {
+        let environment = environment(JobId::random());
+        let channel = ChannelId {
+            edge: 0,
+            producer: 0,
+            consumer: 0,
+            attempt: 0,
+        };
+        let channels = || vec![(channel, Peer::Local)];
+        let (producer, signal) = (TaskSignal::new(), TaskSignal::new());
+        let mut writer = RecordWriter::new(&environment, channels(), First, producer, Duration::MAX).unwrap();
+        (0..10_u64).for_each(|number| writer.write(number, NO_TIMESTAMP).unwrap());
+        writer.finish().unwrap();
+        let gate = InputGate::<u64>::new(&environment, channels(), signal.clone()).unwrap();
+        let seen = Rc::<Cell<u32>>::default();
+        let head = Interrupted {
+            signal: signal.clone(),
+            seen: Rc::clone(&seen),
+        };
+        let mut input = GateInput::new(gate, Box::new(head), signal);
+        let error = input.step(None).unwrap_err();
+        assert_eq!((error.to_string().as_str(), seen.get()), ("the task was cancelled", 1));
     }
 }

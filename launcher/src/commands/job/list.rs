@@ -75,6 +75,11 @@ async fn rows(control: &Control, args: &JobListArgs) -> Result<(Vec<JobRow>, Vec
         }
     }
     if !silent.is_empty() {
+        // A cluster that has ended meanwhile does not answer either.
+        let left = control.sessions().await?;
+        silent.retain(|name| left.iter().any(|session| session.name == *name));
+    }
+    if !silent.is_empty() {
         missing.push(no_answer(&silent));
     }
     jobs.sort_by_key(|(start, _)| std::cmp::Reverse(*start));

@@ -79,7 +79,7 @@ impl EdgeFactory {
             }),
             input: |context, channels, head| {
                 let gate = open_gate::<T>(context, channels)?;
-                Ok(Box::new(GateInput::new(gate, downcast(head)?)))
+                Ok(Box::new(GateInput::new(gate, downcast(head)?, context.signal.clone())))
             },
             schema: Schema::of::<T>,
         }
