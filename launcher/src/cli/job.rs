@@ -59,7 +59,8 @@ pub(crate) struct RunArgs {
     )]
     pub(crate) session: Option<String>,
 
-    /// Run in a local cluster inside the job program's own process; no inventory, no SSH.
+    /// Run in a local cluster inside the job program's own process; no inventory, no SSH. What it prints is the program's
+    /// own, whatever the form of answers is.
     #[arg(long, group = "target", conflicts_with_all = ["detach", "define", "hosts", "exclude"], env = "FLINKCTL_LOCAL", hide_env = true, value_parser = FalseyValueParser::new())]
     pub(crate) local: bool,
 
@@ -130,6 +131,10 @@ pub(crate) struct WaitArgs {
     /// The job's id, or an unambiguous beginning of it.
     #[arg(value_parser = NonEmptyStringValueParser::new())]
     pub(crate) id: String,
+
+    /// Wait no longer than this, and exit with 7 then; the job goes on. Default: as long as it takes.
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration, env = "FLINKCTL_TIMEOUT", hide_env = true)]
+    pub(crate) timeout: Option<Duration>,
 }
 
 /// Arguments of `job cancel`.

@@ -86,6 +86,15 @@ impl Output {
         self.text(&pretty(&document(kind, body)?))
     }
 
+    /// Tells programs that something was done to the thing called `name`; people have read it on standard error.
+    pub(crate) fn done(self, kind: &str, body: &impl Serialize, name: &str) -> Result<(), UserError> {
+        match self.format {
+            OutputFormat::Json => self.document(kind, body),
+            OutputFormat::Name => self.text(&format!("{name}\n")),
+            OutputFormat::Table | OutputFormat::Wide => Ok(()),
+        }
+    }
+
     /// Prints text as it is.
     pub(crate) fn text(self, text: &str) -> Result<(), UserError> {
         let mut stdout = io::stdout().lock();

@@ -28,8 +28,10 @@ pub(crate) enum Phase {
     Checking,
     /// Processes are started.
     Starting,
-    /// Slots are waited for: TaskManagers start on hosts.
+    /// TaskManagers start on hosts.
     Slots,
+    /// Slots are waited for, and nothing starts that would bring some.
+    Waiting,
     /// The job runs.
     Running,
     /// Processes are stopped.
@@ -44,6 +46,7 @@ impl Phase {
             Self::Checking => "Checking",
             Self::Starting => "Starting",
             Self::Slots => "Hosts",
+            Self::Waiting => "Waiting for slots",
             Self::Running => "Running",
             Self::Stopping => "Stopping",
         }
@@ -56,6 +59,7 @@ impl Phase {
             Self::Checking => "Checked",
             Self::Starting => "Started",
             Self::Slots => "Hosts",
+            Self::Waiting => "Waited for slots",
             Self::Running => "Ran",
             Self::Stopping => "Stopped",
         }
@@ -252,7 +256,7 @@ impl State {
         let mut lines: Vec<Live> = self
             .phases
             .iter()
-            .filter(|active| active.total > 0 || active.phase == Phase::Running)
+            .filter(|active| active.total > 0 || matches!(active.phase, Phase::Running | Phase::Waiting))
             .map(|active| active.live(now))
             .collect();
         if self.phases.iter().any(|active| active.phase == Phase::Running) {

@@ -134,8 +134,13 @@ impl Master {
         let until = Instant::now() + STOP_LIMIT;
         while Instant::now() < until {
             self.terminate();
-            if self.wait(STOP_INTERVAL).await.is_some() {
+            let Ok(child) = self.child.get_mut() else {
                 return;
+            };
+            match timeout(STOP_INTERVAL, child.wait()).await {
+                Ok(Ok(_status)) => return,
+                Ok(Err(_it_cannot_be_waited_for)) => break,
+                Err(_elapsed) => {}
             }
         }
         if let Ok(child) = self.child.get_mut() {

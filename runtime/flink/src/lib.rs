@@ -84,7 +84,8 @@ pub use run::{Build, run};
 pub use stream::{
     AllWindowedStream, AsyncDataStream, BroadcastConnectedStream, CoGroup, CoGroupedStreams, ConnectedStreams,
     DataStream, DataStreamSink, IntervalJoined, Join, JoinedStreams, KeyedBroadcastConnectedStream,
-    KeyedConnectedStreams, KeyedStream, PairedEqualTo, PairedStreams, PairedWhere, WindowedPair, WindowedStream,
+    KeyedConnectedStreams, KeyedStream, PairedEqualTo, PairedStreams, PairedWhere, Printable, WindowedPair,
+    WindowedStream,
 };
 
 #[doc(hidden)]

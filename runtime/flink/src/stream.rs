@@ -7,6 +7,7 @@ mod data_stream;
 mod interval_join;
 mod keyed_stream;
 mod paired_streams;
+mod printable;
 mod sink;
 mod window_factories;
 mod windowed_stream;
@@ -22,6 +23,7 @@ pub use keyed_stream::KeyedStream;
 pub use paired_streams::{
     CoGroup, CoGroupedStreams, Join, JoinedStreams, PairedEqualTo, PairedStreams, PairedWhere, WindowedPair,
 };
+pub use printable::Printable;
 pub use sink::DataStreamSink;
 pub use windowed_stream::WindowedStream;
 

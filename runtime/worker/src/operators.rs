@@ -16,7 +16,7 @@ pub use collector::Collector;
 pub use interval_join::{IntervalBounds, IntervalJoin, IntervalJoinContext, JoinFunction};
 pub(crate) use keyed::HashSelector;
 pub use keyed::{EitherKey, Emission, KeyBy, KeyByRef, KeySelector, KeyedAggregate, NullKey};
-pub use local_aggregate::LocalAggregate;
+pub use local_aggregate::{LocalAggregate, OfKeyed, WithKey};
 pub(crate) use process::collecting;
 pub use process::{
     BroadcastProcess, CoFlatMap, CoMap, CoProcess, KeyedBroadcastProcess, KeyedCoProcess, KeyedFunctionContext,

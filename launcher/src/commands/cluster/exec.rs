@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -20,6 +20,9 @@ use crate::{
     hosts::Hosts,
 };
 
+/// What of one output of one host a JSON document holds, bytes.
+const COLLECTED: usize = 1 << 20;
+
 /// Exit code of a command that was ended by signal n, as shells have it: this plus n.
 const SIGNAL_BASE: i32 = 128;
 
@@ -33,28 +36,32 @@ pub(super) async fn exec(context: &Context, args: &ExecArgs) -> Result<ExitCode,
         .collect();
     let reach = Hosts::from_here(cluster).map_err(anyhow::Error::new)?;
     let words = words(&args.command)?;
-    let prefix = selected.len() > 1;
+    let (prefix, collects) = (selected.len() > 1, context.output.is_json());
     let mut tasks = JoinSet::new();
     for host in selected {
         let (reach, words) = (reach.clone(), words.clone());
         tasks.spawn(async move {
-            let result = on_host(&reach, &host, words, prefix).await;
-            (host.name, result)
+            let mut lines = match collects {
+                true => Lines::Collected(Default::default()),
+                false => Lines::printed(prefix.then(|| host.name.clone())),
+            };
+            let result = on_host(&reach, &host, words, &mut lines).await;
+            (host.name, result, lines)
         });
     }
     let (mut codes, mut failures) = (Vec::new(), Vec::new());
-    for (host, result) in tasks.join_all().await {
+    for (host, result, lines) in tasks.join_all().await {
         match result {
-            Ok(code) => codes.push((host, code)),
+            Ok(code) => codes.push((host, code, lines)),
             Err(failure) => failures.push(failure),
         }
     }
-    codes.sort();
+    codes.sort_by(|(a, ..), (b, ..)| a.cmp(b));
     failures.sort_by(|a: &HostFailure, b| a.host.cmp(&b.host));
-    if context.output.is_json() {
+    if collects {
         let items: Vec<_> = codes
             .iter()
-            .map(|(host, code)| json!({ "host": host, "exitCode": code }))
+            .map(|(host, code, lines)| item(host, *code, lines))
             .collect();
         context.output.document("ExecResult", &json!({ "items": items }))?;
     }
@@ -66,8 +73,20 @@ pub(super) async fn exec(context: &Context, args: &ExecArgs) -> Result<ExitCode,
         )
         .hosts(failures));
     }
-    let highest = codes.iter().map(|(_, code)| *code).max().unwrap_or(0);
+    let highest = codes.iter().map(|(_, code, _)| *code).max().unwrap_or(0);
     Ok(ExitCode::Remote(u8::try_from(highest).unwrap_or(u8::MAX)))
+}
+
+/// One host's result, with what its command printed.
+fn item(host: &str, code: i32, lines: &Lines) -> Value {
+    let mut item = json!({ "host": host, "exitCode": code });
+    if let Lines::Collected(outputs) = lines {
+        let [stdout, stderr] = outputs.each_ref().map(|output| output.text());
+        item["stdout"] = stdout.into();
+        item["stderr"] = stderr.into();
+        item["truncated"] = outputs.iter().any(|output| output.truncated).into();
+    }
+    item
 }
 
 /// The command as it travels: as text.
@@ -82,17 +101,16 @@ fn words(command: &[OsString]) -> Result<Vec<String>, UserError> {
     command.iter().map(word).collect()
 }
 
-async fn on_host(reach: &Hosts, host: &Host, words: Vec<String>, prefix: bool) -> Result<i32, HostFailure> {
+async fn on_host(reach: &Hosts, host: &Host, words: Vec<String>, lines: &mut Lines) -> Result<i32, HostFailure> {
     let link = reach
         .connect(host, |_, _| ())
         .await
         .map_err(|error| error.into_failure(&host.name))?;
-    let mut lines = Lines::new(prefix.then(|| host.name.clone()));
     let exit = async {
         let mut running = link.agent.exec(words).await?;
         loop {
             match running.next().await? {
-                CommandEvent::Output(stream, bytes) => lines.print(stream, bytes).await,
+                CommandEvent::Output(stream, bytes) => lines.take(stream, bytes).await,
                 CommandEvent::Exited(exit) => return Ok(exit),
             }
         }
@@ -106,43 +124,81 @@ async fn on_host(reach: &Hosts, host: &Host, words: Vec<String>, prefix: bool) -
     }
 }
 
-/// Output of one host: as it comes, or with the host's name before each line.
-struct Lines {
-    prefix: Option<String>,
-    partial: [Vec<u8>; 2],
+/// Output of one host.
+enum Lines {
+    /// Printed as it comes, or with the host's name before each line.
+    Printed {
+        prefix: Option<String>,
+        partial: [Vec<u8>; 2],
+    },
+    /// Kept for the answer, which is one document.
+    Collected([Collected; 2]),
+}
+
+#[derive(Default)]
+struct Collected {
+    bytes: Vec<u8>,
+    truncated: bool,
+}
+
+impl Collected {
+    fn push(&mut self, bytes: &[u8]) {
+        let room = COLLECTED.saturating_sub(self.bytes.len());
+        self.truncated |= bytes.len() > room;
+        self.bytes.extend(bytes.iter().take(room));
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
 }
 
 impl Lines {
-    fn new(prefix: Option<String>) -> Self {
-        Self {
+    fn printed(prefix: Option<String>) -> Self {
+        Self::Printed {
             prefix,
-            partial: [Vec::new(), Vec::new()],
+            partial: Default::default(),
         }
     }
 
-    async fn print(&mut self, stream: Output, bytes: Vec<u8>) {
-        let Some(prefix) = &self.prefix else {
-            return write(stream, bytes).await;
-        };
-        let partial = &mut self.partial[usize::from(stream == Output::Stderr)];
-        partial.extend(bytes);
-        let mut lines = Vec::new();
-        while let Some(end) = partial.iter().position(|byte| *byte == b'\n') {
-            lines.extend_from_slice(format!("{prefix}: ").as_bytes());
-            lines.extend(partial.drain(..=end));
-        }
-        if !lines.is_empty() {
-            write(stream, lines).await;
-        }
-    }
-
-    async fn finish(&mut self) {
-        for stream in [Output::Stdout, Output::Stderr] {
-            if !self.partial[usize::from(stream == Output::Stderr)].is_empty() {
-                self.print(stream, b"\n".to_vec()).await;
+    async fn take(&mut self, stream: Output, bytes: Vec<u8>) {
+        let index = usize::from(stream == Output::Stderr);
+        match self {
+            Self::Collected(outputs) => outputs[index].push(&bytes),
+            Self::Printed { prefix: None, .. } => write(stream, bytes).await,
+            Self::Printed {
+                prefix: Some(prefix),
+                partial,
+            } => {
+                let lines = with_prefix(prefix, &mut partial[index], bytes);
+                if !lines.is_empty() {
+                    write(stream, lines).await;
+                }
             }
         }
     }
+
+    /// A last line without an end gets one.
+    async fn finish(&mut self) {
+        for stream in [Output::Stdout, Output::Stderr] {
+            if let Self::Printed { partial, .. } = self
+                && !partial[usize::from(stream == Output::Stderr)].is_empty()
+            {
+                self.take(stream, b"\n".to_vec()).await;
+            }
+        }
+    }
+}
+
+/// The whole lines of `partial` and `bytes`, each behind `prefix`; the rest stays in `partial`.
+fn with_prefix(prefix: &str, partial: &mut Vec<u8>, bytes: Vec<u8>) -> Vec<u8> {
+    partial.extend(bytes);
+    let mut lines = Vec::new();
+    while let Some(end) = partial.iter().position(|byte| *byte == b'\n') {
+        lines.extend_from_slice(format!("{prefix}: ").as_bytes());
+        lines.extend(partial.drain(..=end));
+    }
+    lines
 }
 
 /// A reader that is gone is no error: the command's exit code is what counts. One that takes its time holds up the

@@ -34,6 +34,12 @@ const MAX_JOBS: usize = 24;
 /// Room for the calls that submit and cancel jobs, and that hold the cluster.
 const _: () = assert!(MAX_JOBS + 4 <= MAX_CALLS);
 
+/// The code of the error that a cancelled job is to its driver.
+const CANCELLED: &str = "job.cancelled";
+
+/// Why a job is refused when nobody reads the program's output any more.
+const UNREAD: &str = "application.unread";
+
 /// States of jobs that wait to be passed on.
 const STATES: usize = 16;
 
@@ -167,7 +173,7 @@ impl<'a> Driving<'a> {
         let status = self.driver.end().await?;
         Ok(match self.stopping {
             Some(Stopping::Interrupted) => Ok(ExitCode::Interrupted),
-            Some(Stopping::StdoutClosed) => Ok(ExitCode::JobCanceled),
+            Some(Stopping::StdoutClosed) => unread(verdict(end, self.failures, &path, status)),
             None => verdict(end, self.failures, &path, status),
         })
     }
@@ -235,8 +241,12 @@ impl<'a> Driving<'a> {
     }
 
     fn refusal(&self, plan: &Plan) -> Option<Fault> {
-        if self.stopping.is_some() {
-            return Some(Fault::new("interrupted", "the program was interrupted"));
+        match self.stopping {
+            Some(Stopping::Interrupted) => return Some(Fault::new("interrupted", "the program was interrupted")),
+            Some(Stopping::StdoutClosed) => {
+                return Some(Fault::new(UNREAD, "nobody reads the program's output any more"));
+            }
+            None => {}
         }
         if self.active.len() >= MAX_JOBS {
             let message = format!("{MAX_JOBS} jobs of this program are running, and no more can at once");
@@ -330,13 +340,21 @@ impl<'a> Driving<'a> {
     }
 }
 
+/// What the end of a driver means whose jobs were cancelled because nobody reads their output any more.
+fn unread(verdict: Verdict) -> Verdict {
+    match verdict {
+        Err(error) if matches!(error.code(), CANCELLED | UNREAD) => Ok(ExitCode::JobCanceled),
+        other => other,
+    }
+}
+
 /// What the driver's end means for the command.
 fn verdict(end: End, mut failures: BTreeMap<JobId, UserError>, path: &str, status: ExitStatus) -> Verdict {
     let failed = |code, what| UserError::new(code, ExitCode::JobFailed, what).at(path);
     match end {
         End::Said(Ok(())) => Ok(ExitCode::Ok),
         End::Said(Err(DriverFailure::Job { job, status, message })) => Err(match status {
-            JobStatus::Canceled => UserError::new("job.cancelled", ExitCode::JobCanceled, message),
+            JobStatus::Canceled => UserError::new(CANCELLED, ExitCode::JobCanceled, message),
             _ => failures
                 .remove(&job)
                 .unwrap_or_else(|| UserError::new(JOB_FAILED, ExitCode::JobFailed, message)),
@@ -399,6 +417,15 @@ mod tests {
         }
         let fine = verdict(End::Said(Ok(())), BTreeMap::new(), "program", ExitStatus::from_raw(0));
         assert_eq!(fine.unwrap(), ExitCode::Ok);
+    }
+
+    #[test]
+    fn an_unread_program_is_cancelled_unless_it_ended_otherwise() {
+        let code = |code| unread(Err(UserError::new(code, ExitCode::JobFailed, "what")));
+        assert_eq!(code(CANCELLED).unwrap(), ExitCode::JobCanceled);
+        assert_eq!(code(UNREAD).unwrap(), ExitCode::JobCanceled);
+        assert_eq!(code(JOB_FAILED).unwrap_err().code(), JOB_FAILED);
+        assert_eq!(unread(Ok(ExitCode::Ok)).unwrap(), ExitCode::Ok);
     }
 
     #[test]

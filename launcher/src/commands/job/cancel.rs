@@ -1,6 +1,8 @@
 //! `flinkctl job cancel`
 
+use flink_graph::JobStatus;
 use flink_rpc::messages::ClientRequest;
+use serde_json::json;
 
 use crate::{
     cli::CancelArgs,
@@ -23,6 +25,8 @@ pub(super) async fn cancel(context: &Context, args: CancelArgs) -> Result<ExitCo
                 context
                     .progress()
                     .note(format!("Job {id} is being cancelled; its end: flinkctl job wait {id}"));
+                let body = json!({ "id": id, "session": session.name, "status": JobStatus::Cancelling.to_string() });
+                context.output.done("CancelResult", &body, &id.to_string())?;
                 Ok(ExitCode::Ok)
             }
             FoundJob::Archived(job) => {

@@ -51,6 +51,14 @@ async fn rows(control: &Control, args: &JobListArgs) -> Result<(Vec<JobRow>, Vec
             .filter(|job| args.all || !job.status.is_globally_terminal());
         jobs.extend(shown.map(|job| (job.start_ms, JobRow::of(job, &session.name, now))));
     }
+    if !silent.is_empty() {
+        // A cluster that has ended meanwhile does not answer either; its jobs are in the archive, which is read afterwards.
+        let left = control.sessions().await?;
+        silent.retain(|name| left.iter().any(|session| session.name == *name));
+        if let Some(name) = &args.session {
+            control.expect_session(name).await?;
+        }
+    }
     if args.all && args.session.is_none() {
         for id in control.archived_ids("").await? {
             let archived = match control.archived(id).await {
@@ -73,11 +81,6 @@ async fn rows(control: &Control, args: &JobListArgs) -> Result<(Vec<JobRow>, Vec
                 JobRow::of(summary, archived.session.as_deref().unwrap_or_default(), now),
             ));
         }
-    }
-    if !silent.is_empty() {
-        // A cluster that has ended meanwhile does not answer either.
-        let left = control.sessions().await?;
-        silent.retain(|name| left.iter().any(|session| session.name == *name));
     }
     if !silent.is_empty() {
         missing.push(no_answer(&silent));

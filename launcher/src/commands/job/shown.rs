@@ -1,6 +1,10 @@
 //! What is shown while jobs start and run: of one job, or of all that a program has submitted.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Instant,
+};
 
 use flink_graph::{ExecutionState, JobId};
 use flink_rpc::messages::{JobDetails, ProvisioningEvent, ProvisioningStage, VertexDetails};
@@ -15,6 +19,9 @@ pub(super) struct Shown {
     /// How far each host is with its TaskManager.
     hosts: BTreeMap<String, Stage>,
     slots_begun: bool,
+    /// Those that have no slots yet.
+    waiting: BTreeSet<JobId>,
+    waiting_shown: bool,
     /// Those that run.
     jobs: BTreeMap<JobId, ShownJob>,
 }
@@ -51,6 +58,8 @@ impl Shown {
             with_names,
             hosts: BTreeMap::new(),
             slots_begun: false,
+            waiting: BTreeSet::new(),
+            waiting_shown: false,
             jobs: BTreeMap::new(),
         }
     }
@@ -83,6 +92,7 @@ impl Shown {
         let ready = self.hosts.values().filter(|stage| **stage == Stage::Ready).count();
         self.progress
             .report(Event::Count(Phase::Slots, ready, self.hosts.len()));
+        self.show_waiting();
     }
 
     /// The hosts whose TaskManagers are on their way.
@@ -100,8 +110,11 @@ impl Shown {
         let subtasks = details.vertices.iter().flat_map(|vertex| &vertex.subtasks);
         let is_deployed = subtasks.into_iter().any(|subtask| subtask.host.is_some());
         if !is_deployed && !self.jobs.contains_key(&job) {
+            self.waiting.insert(job);
+            self.show_waiting();
             return;
         }
+        self.has_slots(job);
         let now = Instant::now();
         let before = self.jobs.remove(&job);
         if before.is_none() {
@@ -130,6 +143,7 @@ impl Shown {
 
     /// A job has ended.
     pub(super) fn end(&mut self, job: JobId) {
+        self.has_slots(job);
         let ran = self.jobs.remove(&job).is_some();
         if !self.jobs.is_empty() {
             self.show();
@@ -137,6 +151,26 @@ impl Shown {
             self.progress.end(Phase::Running);
         } else {
             self.end_slots();
+        }
+    }
+
+    /// A job does not wait for slots any more.
+    fn has_slots(&mut self, job: JobId) {
+        self.waiting.remove(&job);
+        self.show_waiting();
+    }
+
+    /// Hosts that start say it better.
+    fn show_waiting(&mut self) {
+        let is_starting = self.hosts.values().any(|stage| matches!(stage, Stage::Starting(_)));
+        let waits = !self.waiting.is_empty() && !is_starting;
+        if waits != self.waiting_shown {
+            self.waiting_shown = waits;
+            if waits {
+                self.progress.begin(Phase::Waiting, 0);
+            } else {
+                self.progress.end(Phase::Waiting);
+            }
         }
     }
 
@@ -296,6 +330,24 @@ mod tests {
         assert_eq!(shown(&jobs), ["map"]);
         jobs.end(job);
         assert_eq!(shown(&jobs), [""; 0]);
+    }
+
+    #[test]
+    fn a_job_waits_for_slots_while_no_host_starts() {
+        let mut jobs = Shown::several(Progress::default());
+        let job = JobId::random();
+        let event = |stage| ProvisioningEvent {
+            host: "h1".to_owned(),
+            stage,
+        };
+        jobs.progress(&details(job, "load", None));
+        assert!(jobs.waiting_shown);
+        jobs.provisioning(event(ProvisioningStage::Starting));
+        assert!(!jobs.waiting_shown);
+        jobs.provisioning(event(ProvisioningStage::Registered { slots: 2 }));
+        assert!(jobs.waiting_shown);
+        jobs.progress(&details(job, "load", Some("h1")));
+        assert!(!jobs.waiting_shown);
     }
 
     #[test]

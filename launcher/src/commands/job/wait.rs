@@ -1,6 +1,10 @@
 //! `flinkctl job wait`
 
+use std::time::Duration;
+
 use flink_rpc::messages::{AttachMode, ClientRequest, JobEvent, JobReport};
+
+use tokio::time::timeout;
 
 use super::follow::{JOB_FAILED, ended};
 use crate::{
@@ -15,9 +19,24 @@ use crate::{
 pub(super) async fn wait(context: &Context, args: WaitArgs) -> Result<ExitCode, UserError> {
     let inventory = context.inventory(&[])?;
     let control = Control::connect(&inventory.cluster, |_, _| ()).await?;
-    let result = outcome(context, &control, &args.id).await;
+    let waiting = outcome(context, &control, &args.id);
+    let result = match args.timeout {
+        None => waiting.await,
+        Some(limit) => timeout(limit, waiting)
+            .await
+            .unwrap_or_else(|_elapsed| Err(too_long(&args.id, limit))),
+    };
     control.link.hang_up().await;
     result
+}
+
+fn too_long(id: &str, limit: Duration) -> UserError {
+    let what = format!("job {id} has not ended within {}", humantime::format_duration(limit));
+    UserError::new("job.timeout", ExitCode::Timeout, what)
+        .note("it goes on")
+        .help(format!(
+            "flinkctl job status {id}      or end it: flinkctl job cancel {id}"
+        ))
 }
 
 async fn outcome(context: &Context, control: &Control, id: &str) -> Result<ExitCode, UserError> {

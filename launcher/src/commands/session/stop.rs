@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use flink_rpc::messages::ClientRequest;
+use serde_json::json;
 
 use crate::{
     agent::ClientError,
@@ -80,6 +81,8 @@ async fn stop_session(context: &Context, control: &Control, name: &str) -> Resul
     }
     lock.release().await.map_err(call_error)?;
     context.progress().note(format!("Session {name} is stopped"));
+    let body = json!({ "name": name, "status": "STOPPED" });
+    context.output.done("StopResult", &body, name)?;
     Ok(ExitCode::Ok)
 }
 

@@ -1,13 +1,6 @@
 //! Streams of records.
 
-use std::{
-    any::type_name,
-    fmt::{Debug, Display},
-    marker::PhantomData,
-    rc::Rc,
-    sync::Arc,
-    time::Duration,
-};
+use std::{any::type_name, fmt::Debug, marker::PhantomData, rc::Rc, sync::Arc, time::Duration};
 
 use flink_connectors::{
     CollectSink, DiscardingSink, PrintSink,
@@ -30,7 +23,7 @@ use flink_worker::{
 
 use super::{
     AllWindowedStream, BroadcastConnectedStream, CoGroupedStreams, ConnectedStreams, DataStreamSink, JoinedStreams,
-    KeyedStream, WindowedStream, operator_settings,
+    KeyedStream, Printable, WindowedStream, operator_settings,
 };
 use crate::declared::{Declared, Upstream};
 
@@ -467,11 +460,11 @@ impl<T: Record> DataStream<T> {
         DataStreamSink::new(self.declared, node)
     }
 
-    /// Prints each record, as [`Display`] writes it, on a line of the standard output of who runs the job: of this program, or
+    /// Prints each record, as [`Display`](std::fmt::Display) writes it, on a line of the standard output of who runs the job: of this program, or
     /// of the `flinkctl` that waits for the job. Of a detached job they can be seen with `flinkctl job logs`.
     pub fn print(self) -> DataStreamSink
     where
-        T: Display,
+        T: Printable,
     {
         self.sink_to(PrintSink)
     }
@@ -559,7 +552,7 @@ impl<T: Record> DataStream<T> {
             declared, upstreams, ..
         } = self;
         let each = upstreams.into_iter().flat_map(|upstream| {
-            let parallelism = declared.node_parallelism(upstream.node);
+            let source = upstream.node;
             let producer = Self {
                 declared: declared.clone(),
                 upstreams: vec![Upstream {
@@ -571,7 +564,10 @@ impl<T: Record> DataStream<T> {
                 records: PhantomData,
             };
             let result = producer.add_operator::<R>(name, make());
-            result.set_parallelism(parallelism).upstreams
+            if let Some(node) = result.operator {
+                declared.set_parallelism_of(node, source);
+            }
+            result.upstreams
         });
         let upstreams = each.collect();
         DataStream {

@@ -1,13 +1,13 @@
 //! Streams that are partitioned by a key.
 
 use flink_graph::Partitioner;
-use flink_record::Record;
+use flink_record::{Key, Record};
 use flink_worker::{
     EdgeFactory, NodeFactory,
     functions::{FunctionError, KeyedProcessFunction, KeyedRuntimeContext, SendFunction},
     operators::{
         Aggregation, Count, ExtremeRecord, Extremum, Fold, KeyByRef, KeySelector, KeyedAggregate, KeyedFunctionContext,
-        KeyedProcess, LocalAggregate, Reduce, Sum, Summable,
+        KeyedProcess, LocalAggregate, OfKeyed, Reduce, Sum, Summable, WithKey,
     },
     windows::{CountEvictor, CountTrigger, GlobalWindows, PurgingTrigger, WindowAssigner},
 };
@@ -253,7 +253,8 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
         self.aggregate_values("count", Count::default(), Sum::new(value_of))
     }
 
-    /// Sums up what the closure finds in each key's records. A sum that leaves the range of its type fails the job.
+    /// Sums up what the closure finds in each key's records. A sum that leaves the range of its type fails the job; so does, in
+    /// [`RuntimeMode::Batch`](crate::RuntimeMode::Batch), the sum of what one producer has of a key.
     ///
     /// ```
     /// # fn build(env: &mut flink::StreamExecutionEnvironment) -> flink::Result<()> {
@@ -336,14 +337,14 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
         self.aggregate("fold", Fold::new(initial, add))
     }
 
-    /// Aggregates records to records of their own kind, whose keys are found alike and which are aggregated alike.
+    /// Aggregates records to records of their own kind, which are aggregated alike. They stay with the key of the records
+    /// that they were made of.
     fn aggregate_records<A>(self, name: &str, aggregation: A) -> DataStream<T>
     where
         A: Aggregation<T, Key = S::Key, State: 'static, Out = T> + Clone + Send + 'static,
     {
-        let key = self.key.clone();
-        match self.aggregate_locally(name, &aggregation) {
-            Ok(local) => Self::new(local, key).aggregate(name, aggregation),
+        match self.aggregate_locally(name, &WithKey(aggregation.clone())) {
+            Ok(local) => by_first(local).aggregate(name, OfKeyed(aggregation)),
             Err(this) => this.aggregate(name, aggregation),
         }
     }
@@ -355,7 +356,7 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
         M: Aggregation<(S::Key, N), Key = S::Key, State: 'static, Out = (S::Key, N)> + Clone + Send + 'static,
     {
         match self.aggregate_locally(name, &aggregation) {
-            Ok(local) => KeyedStream::new(local, KeyByRef::new(key_of::<S::Key, N>)).aggregate(name, merge),
+            Ok(local) => by_first(local).aggregate(name, merge),
             Err(this) => this.aggregate(name, aggregation),
         }
     }
@@ -410,7 +411,12 @@ impl<T: Record, S: KeySelector<T>> KeyedStream<T, S> {
     }
 }
 
-fn key_of<K, N>(result: &(K, N)) -> &K {
+/// Results with their keys, by these.
+fn by_first<K: Key, N: Record>(results: DataStream<(K, N)>) -> KeyedStream<(K, N), impl KeySelector<(K, N), Key = K>> {
+    KeyedStream::new(results, KeyByRef::new(first_of::<K, N>))
+}
+
+fn first_of<K, N>(result: &(K, N)) -> &K {
     &result.0
 }
 

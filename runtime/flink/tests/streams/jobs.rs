@@ -177,6 +177,30 @@ fn batch_aggregations_emit_each_key_once() {
     });
 }
 
+/// The sums have other keys than what was summed up.
+#[test]
+fn a_reduction_stays_with_the_key_of_its_records() {
+    let sums = |key: u64| (1..=1000).filter(|n| n % 3 == key).sum::<u64>();
+    assert_results((0..3).map(sums), |env| {
+        env.set_runtime_mode(RuntimeMode::Batch);
+        env.from_sequence(1..=1000).key_by(|n| n % 3).reduce(|a, b| a + b)
+    });
+}
+
+#[test]
+fn producers_that_are_more_parallel_than_the_job_aggregate_too() {
+    assert_results(
+        (0..7).map(|key| (key, (1..=1000).filter(|n| n % 7 == key).count() as u64)),
+        |env| {
+            env.set_runtime_mode(RuntimeMode::Batch);
+            env.set_max_parallelism(4);
+            let numbers = env.from_sequence(1..=1000).map(|n| n);
+            let numbers = numbers.set_max_parallelism(8).set_parallelism(8);
+            numbers.key_by(|n| n % 7).count().set_parallelism(2)
+        },
+    );
+}
+
 #[test]
 fn the_mode_is_set_before_it_matters() {
     let error = error(|env| {

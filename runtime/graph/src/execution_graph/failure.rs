@@ -149,10 +149,13 @@ impl fmt::Display for JobFailure {
         };
         let operator = operator.as_ref().map(|operator| format!("operator {operator}"));
         let place: Vec<String> = place.into_iter().chain(operator).collect();
-        if place.is_empty() {
+        let place = place.join(", ");
+        // What a TaskManager's end says names its host itself.
+        let names_it = message.strip_prefix(&place).is_some_and(|rest| rest.starts_with(": "));
+        if place.is_empty() || names_it {
             f.write_str(message)
         } else {
-            write!(f, "{}: {message}", place.join(", "))
+            write!(f, "{place}: {message}")
         }
     }
 }
@@ -195,6 +198,17 @@ mod tests {
             };
             assert_eq!(failure.to_string(), expected);
         }
+    }
+
+    #[test]
+    fn a_host_is_named_once() {
+        let message = "h2: its TaskManager has not been heard of for 3s";
+        let failure = JobFailure {
+            task: None,
+            host: Some("h2".to_owned()),
+            failure: TaskFailure::new(TaskFailureKind::TaskManagerLost, message),
+        };
+        assert_eq!(failure.to_string(), message);
     }
 
     #[test]

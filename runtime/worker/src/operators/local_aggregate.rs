@@ -2,7 +2,7 @@
 
 use std::hash::BuildHasher;
 
-use flink_record::{NO_TIMESTAMP, Timestamp};
+use flink_record::{Key, NO_TIMESTAMP, Timestamp};
 use hashbrown::{DefaultHashBuilder, HashTable};
 
 use super::{Aggregation, KeySelector};
@@ -106,6 +106,70 @@ where
 
     fn end_of_data(&mut self, output: &mut Outputs<A::Out>) -> Result<(), TaskError> {
         self.flush(output)
+    }
+}
+
+/// An aggregation whose results bear their keys. The key of a result need not be found in it: a reduction may make of the
+/// records of a key what would have another key.
+#[derive(Debug, Clone)]
+pub struct WithKey<A>(
+    /// The aggregation.
+    pub A,
+);
+
+impl<T, A: Aggregation<T>> Aggregation<T> for WithKey<A> {
+    type Key = A::Key;
+    type State = A::State;
+    type Out = (A::Key, A::Out);
+
+    #[inline]
+    fn first(&mut self, record: T) -> A::State {
+        self.0.first(record)
+    }
+
+    #[inline]
+    fn add(&mut self, state: &mut A::State, record: T) -> Result<(), TaskError> {
+        self.0.add(state, record)
+    }
+
+    fn result(&self, key: &A::Key, state: &A::State) -> Option<Self::Out> {
+        self.0.result(key, state).map(|result| (key.clone(), result))
+    }
+
+    fn last_result(&self, key: A::Key, state: A::State) -> Option<Self::Out> {
+        let result = self.0.last_result(key.clone(), state)?;
+        Some((key, result))
+    }
+}
+
+/// An aggregation of what [`WithKey`] emits, as the aggregation in it aggregates records.
+#[derive(Debug, Clone)]
+pub struct OfKeyed<A>(
+    /// The aggregation.
+    pub A,
+);
+
+impl<K: Key, T, A: Aggregation<T, Key = K>> Aggregation<(K, T)> for OfKeyed<A> {
+    type Key = K;
+    type State = A::State;
+    type Out = A::Out;
+
+    #[inline]
+    fn first(&mut self, (_, record): (K, T)) -> A::State {
+        self.0.first(record)
+    }
+
+    #[inline]
+    fn add(&mut self, state: &mut A::State, (_, record): (K, T)) -> Result<(), TaskError> {
+        self.0.add(state, record)
+    }
+
+    fn result(&self, key: &K, state: &A::State) -> Option<A::Out> {
+        self.0.result(key, state)
+    }
+
+    fn last_result(&self, key: K, state: A::State) -> Option<A::Out> {
+        self.0.last_result(key, state)
     }
 }
 
