@@ -139,6 +139,8 @@ impl<E, B> FileSink<E, B> {
 pub(crate) enum FileSinkError {
     #[error("the output path {} exists and is not an empty directory", .0.display())]
     Exists(PathBuf),
+    #[error("could not write {}: a file of that name is there already", .0.display())]
+    Taken(PathBuf),
     #[error("could not write {}: {source}", path.display())]
     Write { path: PathBuf, source: io::Error },
     #[error("could not encode a record for {}: {source}", path.display())]

@@ -39,6 +39,8 @@ use crate::source::{
 pub use csv::{CsvFormat, CsvReader, CsvSource};
 #[cfg(feature = "json")]
 pub use json::{JsonLinesFormat, JsonLinesReader, JsonLinesSource};
+pub(crate) use lines::MAX_LINE_BYTES;
+use listing::Missing;
 use malformed::ParseErrors;
 pub use malformed::{MalformedRecord, OnParseError};
 #[cfg(feature = "parquet")]
@@ -147,7 +149,7 @@ impl<F: FileFormat> FileSource<F> {
     }
 
     fn splits_of(&self, subtask: u32, parallelism: u32) -> Result<Vec<FileSplit>, TaskError> {
-        let files = listing::list(&self.path).map_err(TaskError::operator)?;
+        let files = listing::list(&self.path, Missing::Refused).map_err(TaskError::operator)?;
         Ok(if self.format.is_splittable() {
             split::by_bytes(&files, subtask, parallelism)
         } else {

@@ -142,6 +142,8 @@ impl<T: 'static, F: FnMut(u64) -> T> SplitReader for GeneratorReader<F> {
 struct Rate {
     per_ms: f64,
     start: Timestamp,
+    /// The last time that was seen.
+    last: Timestamp,
     made: u64,
 }
 
@@ -156,12 +158,18 @@ impl Rate {
         Ok(Self {
             per_ms: per_second / 1000.0,
             start,
+            last: start,
             made: 0,
         })
     }
 
     /// Records that may be made now. The first is due at once.
     fn due(&mut self, now: Timestamp) -> u64 {
+        if now < self.last {
+            // The clock was set back: as if it had always been.
+            self.start -= self.last - now;
+        }
+        self.last = now;
         let elapsed = (now - self.start).max(0) as f64;
         let behind = elapsed - self.made as f64 / self.per_ms;
         if behind > MAX_BEHIND_MS.max(2.0 / self.per_ms) {
@@ -221,6 +229,9 @@ mod tests {
         assert_eq!(made(50), 50);
         assert_eq!(made(10_050), 101);
         assert_eq!(made(10_060), 10);
+        // The clock is set back by an hour.
+        assert_eq!(made(10_060 - 3_600_000), 0);
+        assert_eq!(made(10_070 - 3_600_000), 10);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::{
 use flink_worker::TaskError;
 
 use crate::{
+    files::MAX_LINE_BYTES,
     generated::SubtaskSplit,
     source::{
         Availability, Boundedness, Enumeration, SequentialReader, Source, SourceOutput, SourceReaderContext,
@@ -28,7 +29,7 @@ use connection::{Connection, Stop};
 /// was sent and got lost cannot be read again.
 ///
 /// When the server closes the connection the source ends, unless it is told to [connect again](Self::max_retries). What is not
-/// UTF-8 is replaced.
+/// UTF-8 is replaced; a line of more than 64 MiB fails the job.
 ///
 /// ```no_run
 /// use flink_connectors::SocketTextSource;
@@ -223,6 +224,9 @@ impl Feeder {
             };
             match lost {
                 Err(Ended::Stopped) => return Err(Ended::Stopped),
+                Err(Ended::Failed(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Err(Ended::Failed(error));
+                }
                 lost if retries == self.source.max_retries => return lost,
                 _ => retries += 1,
             }
@@ -234,9 +238,15 @@ impl Feeder {
     fn read(&self, connection: &mut Connection, retries: &mut u32) -> Result<(), Ended> {
         let mut text = Vec::new();
         loop {
+            // What is left of the read before has no line end.
+            let searched = text.len();
             let read = connection.read(&mut text, &self.stop);
             let ended = matches!(read, Ok(0) | Err(_));
-            let lines = take_lines(&mut text, ended);
+            let lines = take_lines(&mut text, searched, ended);
+            if text.len() > MAX_LINE_BYTES {
+                let message = format!("a line is longer than {} MiB", MAX_LINE_BYTES >> 20);
+                return Err(Ended::Failed(io::Error::new(io::ErrorKind::InvalidData, message)));
+            }
             if !lines.is_empty() {
                 *retries = 0;
                 self.sender.send(Ok(lines)).map_err(|_gone| Ended::Stopped)?;
@@ -252,12 +262,12 @@ impl Feeder {
     }
 }
 
-/// Takes the lines that are complete; at the end, what is left is one.
-fn take_lines(text: &mut Vec<u8>, ended: bool) -> Vec<String> {
+/// Takes the lines that are complete; at the end, what is left is one. The first `searched` bytes have no line end.
+fn take_lines(text: &mut Vec<u8>, searched: usize, ended: bool) -> Vec<String> {
     let complete = if ended {
         text.len()
     } else {
-        memchr::memrchr(b'\n', text).map_or(0, |found| found + 1)
+        memchr::memrchr(b'\n', &text[searched..]).map_or(0, |found| searched + found + 1)
     };
     let lines = text[..complete].split_inclusive(|byte| *byte == b'\n').map(|line| {
         let line = line.strip_suffix(b"\n").unwrap_or(line);

@@ -59,6 +59,9 @@ impl FileCommitter {
         let renamed = match rename_new(&file.hidden, &file.visible) {
             // It was committed before.
             Err(error) if error.kind() == io::ErrorKind::NotFound && file.visible.exists() => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(FileSinkError::Taken(file.visible.clone()));
+            }
             renamed => renamed,
         };
         renamed

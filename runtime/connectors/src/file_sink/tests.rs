@@ -196,7 +196,10 @@ fn a_part_never_replaces_a_file() {
     let mut writer = open(&FileSink::new(root.path()), 0, &clock());
     writer.write("new", 0).unwrap();
     let error = SinkOperator::<&str>::finish(&mut writer).unwrap_err().to_string();
-    assert!(error.ends_with("File exists (os error 17)"), "{error}");
+    assert!(
+        error.ends_with("/part-0-0: a file of that name is there already"),
+        "{error}"
+    );
     assert_eq!(entries(root.path()), ["part-0-0"]);
     assert_eq!(text(root.path().join("part-0-0")), "old");
 }

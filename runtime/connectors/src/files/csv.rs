@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::{
     FileContext, FileError, FileFormat, FileSource, FileSplit,
+    lines::MAX_LINE_BYTES,
     malformed::{Malformed, ParseErrors},
 };
 use crate::source::{Availability, SourceOutput, SplitReader};
@@ -107,9 +108,49 @@ impl<T: DeserializeOwned + 'static> FileFormat for CsvFormat<T> {
 /// Bytes read at once.
 const BUFFER_BYTES: usize = 128 << 10;
 
+/// Longest record, bytes: as a quote that is not closed makes one of all that follows.
+const MAX_RECORD_BYTES: usize = MAX_LINE_BYTES;
+
+/// Reads a file for a CSV reader, and refuses to while that makes one record of too much.
+struct RecordLimit<R> {
+    inner: R,
+    limit: usize,
+    /// Bytes that may still be read for the record.
+    left: usize,
+}
+
+impl<R> RecordLimit<R> {
+    fn new(inner: R, limit: usize) -> Self {
+        Self {
+            inner,
+            limit,
+            left: limit,
+        }
+    }
+
+    /// The next record begins.
+    fn begin_record(&mut self) {
+        self.left = self.limit;
+    }
+}
+
+impl<R: Read> Read for RecordLimit<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.left == 0 {
+            let limit = self.limit >> 20;
+            let message = format!("a record is longer than {limit} MiB: is a quote not closed?");
+            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+        }
+        let length = buffer.len().min(self.left);
+        let read = self.inner.read(&mut buffer[..length])?;
+        self.left -= read;
+        Ok(read)
+    }
+}
+
 /// Reads CSV records.
 pub struct CsvReader<T> {
-    reader: Reader<Take<File>>,
+    reader: Reader<RecordLimit<Take<File>>>,
     path: PathBuf,
     /// Where in the file the reader began.
     start: u64,
@@ -141,7 +182,7 @@ impl<T> CsvReader<T> {
         }
         file.seek(SeekFrom::Start(start))?;
         Ok(Self {
-            reader: builder.from_reader(file.take(end.saturating_sub(start))),
+            reader: builder.from_reader(RecordLimit::new(file.take(end.saturating_sub(start)), MAX_RECORD_BYTES)),
             path: split.path.clone(),
             start,
             delimiter: format.delimiter,
@@ -155,8 +196,9 @@ impl<T> CsvReader<T> {
 
 /// The first record of a file, and where it ends.
 fn read_header(builder: &ReaderBuilder, file: &File) -> io::Result<(ByteRecord, u64)> {
-    let mut reader = builder.from_reader(File::try_clone(file)?);
-    reader.get_mut().seek(SeekFrom::Start(0))?;
+    let mut file = File::try_clone(file)?;
+    file.seek(SeekFrom::Start(0))?;
+    let mut reader = builder.from_reader(RecordLimit::new(file, MAX_RECORD_BYTES));
     let mut record = ByteRecord::new();
     reader.read_byte_record(&mut record).map_err(io::Error::from)?;
     Ok((record, reader.position().byte()))
@@ -186,6 +228,7 @@ impl<T: DeserializeOwned + 'static> SplitReader for CsvReader<T> {
 
     fn poll_next(&mut self, output: &mut SourceOutput<'_, T>) -> Result<Availability, TaskError> {
         while output.wants_more() {
+            self.reader.get_mut().begin_record();
             let read = self.reader.read_byte_record(&mut self.record);
             if !read.map_err(io::Error::from).map_err(FileError::read(&self.path))? {
                 return Ok(Availability::End);
@@ -376,6 +419,27 @@ mod tests {
     }
 
     #[test]
+    fn a_quote_that_is_not_closed_is_no_record_of_any_length() {
+        let text = format!("1,a\n2,\"b\n{}", "3,c\n".repeat(1000));
+        let mut builder = ReaderBuilder::new();
+        builder.has_headers(false).buffer_capacity(16);
+        let read = |limit| -> Result<usize, io::Error> {
+            let mut reader = builder.from_reader(RecordLimit::new(text.as_bytes(), limit));
+            let (mut record, mut records) = (ByteRecord::new(), 0);
+            loop {
+                reader.get_mut().begin_record();
+                if !reader.read_byte_record(&mut record)? {
+                    return Ok(records);
+                }
+                records += 1;
+            }
+        };
+        assert_eq!(read(text.len()).unwrap(), 2);
+        let error = read(1000).unwrap_err().to_string();
+        assert!(error.contains("is a quote not closed?"), "{error}");
+    }
+
+    #[test]
     fn what_is_skipped_is_counted() {
         let root = tempfile::tempdir().unwrap();
         fs::write(root.path().join("sales"), "shop,item,price\n1,a,\nx,b,\n3\n4,c,2.5\n").unwrap();
@@ -383,5 +447,20 @@ mod tests {
         let mut subtask = Subtask::new(&source, 0, 1, &ProcessingTimeService::manual(0)).unwrap();
         let shops: Vec<u32> = subtask.read_all().unwrap().iter().map(|sale| sale.shop).collect();
         assert_eq!((shops, subtask.context.skipped_records().get()), (vec![1, 4], 2));
+    }
+
+    #[test]
+    fn the_task_has_its_turn_while_all_is_skipped() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("sales"), "x,a,\n".repeat(10)).unwrap();
+        let source = CsvSource::<Sale>::new(root.path())
+            .header(false)
+            .on_error(OnParseError::Skip);
+        let mut subtask = Subtask::new(&source, 0, 1, &ProcessingTimeService::manual(0)).unwrap();
+        for skipped in [3, 6, 9] {
+            assert_eq!(subtask.poll(3).unwrap().next, Availability::Now);
+            assert_eq!(subtask.context.skipped_records().get(), skipped);
+        }
+        assert_eq!(subtask.poll(3).unwrap().next, Availability::End);
     }
 }

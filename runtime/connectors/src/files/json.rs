@@ -83,6 +83,7 @@ impl<T: DeserializeOwned + 'static> SplitReader for JsonLinesReader<T> {
             let mark = if line.offset == 0 { BYTE_ORDER_MARK } else { b"" };
             let json = line.bytes.strip_prefix(mark).unwrap_or(line.bytes);
             if json.iter().all(u8::is_ascii_whitespace) {
+                output.leave_out();
                 continue;
             }
             match serde_json::from_slice(json) {

@@ -16,7 +16,7 @@ use super::{FileContext, FileError, FileSplit};
 const BUFFER_BYTES: usize = 256 << 10;
 
 /// Longest line, bytes: what no line end comes in is no text.
-pub(super) const MAX_LINE_BYTES: usize = 64 << 20;
+pub(crate) const MAX_LINE_BYTES: usize = 64 << 20;
 
 /// Reads the lines that begin in a split.
 pub(super) struct LineReader {

@@ -17,13 +17,23 @@ pub(super) struct ListedFile {
     pub(super) modified_ns: i128,
 }
 
+/// What becomes of an entry of a directory that is not there when it is looked at: it was removed meanwhile, or is a link to
+/// nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Missing {
+    /// An error: of what is to be read nothing may be missing.
+    Refused,
+    /// It is left out: whoever looks again finds it when it is back.
+    LeftOut,
+}
+
 /// The files that `path` names, sorted.
-pub(super) fn list(path: &Path) -> Result<Vec<ListedFile>, FileError> {
+pub(super) fn list(path: &Path, missing: Missing) -> Result<Vec<ListedFile>, FileError> {
     let mut files = Vec::new();
     match fs::metadata(path) {
-        Ok(_) => add(path.to_owned(), &mut Vec::new(), &mut files)?,
+        Ok(_) => add(path.to_owned(), missing, &mut Vec::new(), &mut files)?,
         Err(error) if error.kind() == io::ErrorKind::NotFound && is_pattern(path) => {
-            add_matches(path, &mut files)?;
+            add_matches(path, missing, &mut files)?;
         }
         Err(source) => {
             return Err(FileError::Read {
@@ -45,7 +55,7 @@ fn is_pattern(path: &Path) -> bool {
         .any(|byte| b"*?[".contains(byte))
 }
 
-fn add_matches(pattern: &Path, files: &mut Vec<ListedFile>) -> Result<(), FileError> {
+fn add_matches(pattern: &Path, missing: Missing, files: &mut Vec<ListedFile>) -> Result<(), FileError> {
     let text = pattern.to_string_lossy();
     let paths = glob::glob(&text).map_err(|source| FileError::Pattern {
         path: pattern.to_owned(),
@@ -59,7 +69,7 @@ fn add_matches(pattern: &Path, files: &mut Vec<ListedFile>) -> Result<(), FileEr
             source: error.into(),
         })?;
         if !is_hidden(&path) {
-            add(path, &mut Vec::new(), files)?;
+            add(path, missing, &mut Vec::new(), files)?;
         }
     }
     if matched {
@@ -72,12 +82,21 @@ fn add_matches(pattern: &Path, files: &mut Vec<ListedFile>) -> Result<(), FileEr
 }
 
 /// Adds a file, or the files of a directory. `above` are the directories it lies in, by device and inode.
-fn add(path: PathBuf, above: &mut Vec<(u64, u64)>, files: &mut Vec<ListedFile>) -> Result<(), FileError> {
+fn add(
+    path: PathBuf,
+    missing: Missing,
+    above: &mut Vec<(u64, u64)>,
+    files: &mut Vec<ListedFile>,
+) -> Result<(), FileError> {
     let failed = |path: &Path, source| FileError::Read {
         path: path.to_owned(),
         source,
     };
-    let metadata = fs::metadata(&path).map_err(|error| failed(&path, error))?;
+    let is_left_out = |error: &io::Error| missing == Missing::LeftOut && error.kind() == io::ErrorKind::NotFound;
+    let metadata = match fs::metadata(&path) {
+        Err(error) if is_left_out(&error) => return Ok(()),
+        metadata => metadata.map_err(|error| failed(&path, error))?,
+    };
     if !metadata.is_dir() {
         files.push(ListedFile {
             path,
@@ -90,11 +109,15 @@ fn add(path: PathBuf, above: &mut Vec<(u64, u64)>, files: &mut Vec<ListedFile>) 
     if above.contains(&id) {
         return Err(FileError::Cycle { path });
     }
+    let entries = match fs::read_dir(&path) {
+        Err(error) if is_left_out(&error) => return Ok(()),
+        entries => entries.map_err(|error| failed(&path, error))?,
+    };
     above.push(id);
-    for entry in fs::read_dir(&path).map_err(|error| failed(&path, error))? {
+    for entry in entries {
         let entry = entry.map_err(|error| failed(&path, error))?.path();
         if !is_hidden(&entry) {
-            add(entry, above, files)?;
+            add(entry, missing, above, files)?;
         }
     }
     above.pop();
@@ -131,7 +154,7 @@ mod tests {
     fn a_directory_has_its_files_sorted_and_without_hidden_ones() {
         let root = directory();
         assert_eq!(
-            names(root.path(), &list(root.path()).unwrap()),
+            names(root.path(), &list(root.path(), Missing::Refused).unwrap()),
             ["a.txt", "b/x.txt", "c.txt"]
         );
     }
@@ -140,12 +163,18 @@ mod tests {
     fn a_file_is_itself_even_when_hidden_or_named_like_a_pattern() {
         let root = directory();
         assert_eq!(
-            names(root.path(), &list(&root.path().join(".hidden")).unwrap()),
+            names(
+                root.path(),
+                &list(&root.path().join(".hidden"), Missing::Refused).unwrap()
+            ),
             [".hidden"]
         );
         fs::write(root.path().join("a[1].txt"), "x").unwrap();
         assert_eq!(
-            names(root.path(), &list(&root.path().join("a[1].txt")).unwrap()),
+            names(
+                root.path(),
+                &list(&root.path().join("a[1].txt"), Missing::Refused).unwrap()
+            ),
             ["a[1].txt"]
         );
     }
@@ -154,11 +183,17 @@ mod tests {
     fn a_pattern_has_what_matches() {
         let root = directory();
         assert_eq!(
-            names(root.path(), &list(&root.path().join("*.txt")).unwrap()),
+            names(
+                root.path(),
+                &list(&root.path().join("*.txt"), Missing::Refused).unwrap()
+            ),
             ["a.txt", "c.txt"]
         );
         assert_eq!(
-            names(root.path(), &list(&root.path().join("[ab]*")).unwrap()),
+            names(
+                root.path(),
+                &list(&root.path().join("[ab]*"), Missing::Refused).unwrap()
+            ),
             ["a.txt", "b/x.txt"]
         );
     }
@@ -166,16 +201,34 @@ mod tests {
     #[test]
     fn what_is_not_there_is_named() {
         let root = directory();
-        let error = list(&root.path().join("none.txt")).unwrap_err().to_string();
+        let error = list(&root.path().join("none.txt"), Missing::Refused)
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("could not read /") && error.ends_with("No such file or directory (os error 2)"));
-        let error = list(&root.path().join("*.csv")).unwrap_err().to_string();
+        let error = list(&root.path().join("*.csv"), Missing::Refused)
+            .unwrap_err()
+            .to_string();
         assert!(error.starts_with("no file matches `/"), "{error}");
+    }
+
+    #[test]
+    fn what_vanishes_is_refused_or_left_out() {
+        let root = directory();
+        std::os::unix::fs::symlink(root.path().join("gone"), root.path().join("latest")).unwrap();
+        let error = list(root.path(), Missing::Refused).unwrap_err().to_string();
+        assert!(error.contains("/latest: No such file or directory"), "{error}");
+        let files = list(root.path(), Missing::LeftOut).unwrap();
+        assert_eq!(names(root.path(), &files), ["a.txt", "b/x.txt", "c.txt"]);
+        assert!(list(&root.path().join("none"), Missing::LeftOut).is_err());
     }
 
     #[test]
     fn a_directory_in_itself_is_refused() {
         let root = directory();
         std::os::unix::fs::symlink(root.path(), root.path().join("b/up")).unwrap();
-        assert!(matches!(list(root.path()), Err(FileError::Cycle { .. })));
+        assert!(matches!(
+            list(root.path(), Missing::Refused),
+            Err(FileError::Cycle { .. })
+        ));
     }
 }

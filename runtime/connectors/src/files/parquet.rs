@@ -82,6 +82,7 @@ impl<T: DeserializeOwned + 'static> FileFormat for ParquetFormat<T> {
         Ok(ParquetReader {
             rows,
             read: 0,
+            before: None,
             errors: context.parse_errors(&split.path),
             split,
             records: PhantomData,
@@ -132,6 +133,8 @@ pub struct ParquetReader<T> {
     split: FileSplit,
     /// Rows that were read.
     read: u64,
+    /// Rows of the file before those of the split, when that was asked for.
+    before: Option<u64>,
     errors: ParseErrors,
     records: PhantomData<fn() -> T>,
 }
@@ -160,7 +163,11 @@ impl<T: 'static> ParquetReader<T> {
     #[cold]
     fn malformed(&mut self, message: String, output: &mut SourceOutput<'_, T>) -> Result<(), TaskError> {
         let path = &self.split.path;
-        let before = rows_before(&self.split).map_err(|error| unreadable(path, error))?;
+        let before = match self.before {
+            Some(before) => before,
+            None => rows_before(&self.split).map_err(|error| unreadable(path, error))?,
+        };
+        self.before = Some(before);
         let record = MalformedRecord {
             file: path.display().to_string(),
             line: before + self.read,

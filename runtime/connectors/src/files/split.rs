@@ -23,7 +23,10 @@ pub struct FileSplit {
 
 impl Split for FileSplit {
     fn split_id(&self) -> String {
-        format!("{}:{}-{}", self.path.display(), self.bytes.start, self.bytes.end)
+        // Of two names that differ in bytes that are no text, the ids must differ, too.
+        let path = self.path.as_os_str().as_bytes();
+        let path = std::str::from_utf8(path).map_or_else(|_| path.escape_ascii().to_string(), str::to_owned);
+        format!("{path}:{}-{}", self.bytes.start, self.bytes.end)
     }
 }
 
@@ -105,6 +108,17 @@ pub(super) fn parts(file: &ListedFile) -> impl Iterator<Item = FileSplit> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_are_no_text_make_ids_that_differ() {
+        let id = |name: &[u8]| {
+            let path = OsString::from_vec(name.to_vec()).into();
+            FileSplit { path, bytes: 0..9 }.split_id()
+        };
+        assert_eq!(id("ä".as_bytes()), "ä:0-9");
+        assert_eq!(id(b"a\xff"), "a\\xff:0-9");
+        assert_ne!(id(b"a\xff"), id(b"a\xfe"));
+    }
 
     fn files(sizes: &[u64]) -> Vec<ListedFile> {
         (0..)

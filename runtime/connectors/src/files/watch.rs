@@ -10,7 +10,7 @@ use flink_worker::TaskError;
 
 use super::{
     FileError, FileSplit,
-    listing::{self, ListedFile},
+    listing::{self, ListedFile, Missing},
     split,
 };
 use crate::source::{EnumeratorContext, SplitEnumerator};
@@ -68,9 +68,9 @@ impl WatchEnumerator {
     }
 
     fn look(&mut self, context: &mut EnumeratorContext<FileSplit>) -> Result<(), TaskError> {
-        let files = match listing::list(&self.path) {
+        let files = match listing::list(&self.path, Missing::LeftOut) {
             Ok(files) => files,
-            // It may be made later; of a file that vanished while it was looked at, the next look knows.
+            // It may be made later.
             Err(FileError::NoMatch { .. }) => Vec::new(),
             Err(FileError::Read { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(TaskError::operator(error)),

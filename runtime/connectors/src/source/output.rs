@@ -65,8 +65,8 @@ impl<'a, T: 'static> ReaderOutput<'a, T> {
             sides: &mut *self.sides,
             stamper,
             emitted: self.emitted,
-            total: &mut self.emitted,
             budget: self.budget,
+            totals: (&mut self.emitted, &mut self.budget),
         })
     }
 
@@ -89,10 +89,10 @@ pub struct SourceOutput<'a, T> {
     main: &'a mut dyn Output<T>,
     sides: &'a mut SideOutputs,
     stamper: Option<Stamper<'a, T>>,
-    /// Counted here, where it can stay in a register, and only in the end added to what the reader has emitted.
+    /// Counted here, where it can stay in a register, and only in the end told to the reader's output.
     emitted: u32,
-    total: &'a mut u32,
     budget: u32,
+    totals: (&'a mut u32, &'a mut u32),
 }
 
 struct Stamper<'a, T> {
@@ -129,11 +129,18 @@ impl<T: 'static> SourceOutput<'_, T> {
         }
     }
 
+    /// Something was read and is left out, such as a blank line: that takes time, too, and counts as a record for
+    /// [`wants_more`](Self::wants_more).
+    pub fn leave_out(&mut self) {
+        self.budget = self.budget.saturating_sub(1);
+    }
+
     /// Emits a record to the side output of that tag; it is dropped when nobody consumes that.
     ///
     /// # Errors
     /// When the task cannot go on, also when the consumers of the side output expect records of another type.
     pub fn collect_side<S: 'static>(&mut self, tag: &str, record: S) -> Result<(), TaskError> {
+        self.leave_out();
         self.sides.collect(tag, record, NO_TIMESTAMP)
     }
 }
@@ -141,6 +148,7 @@ impl<T: 'static> SourceOutput<'_, T> {
 impl<T> Drop for SourceOutput<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        *self.total = self.emitted;
+        *self.totals.0 = self.emitted;
+        *self.totals.1 = self.budget;
     }
 }

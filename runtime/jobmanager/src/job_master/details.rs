@@ -15,7 +15,8 @@ const MAX_CHANNELS: usize = 16_384;
 /// The counters of a job's workers, as last reported.
 #[derive(Debug, Default)]
 pub(super) struct JobMetrics {
-    tasks: HashMap<ExecutionAttemptId, TaskMetrics>,
+    /// By vertex and subtask: of the latest attempt.
+    tasks: HashMap<(u32, u32), TaskMetrics>,
     /// By edge, producer, consumer.
     channels: BTreeMap<(u32, u32, u32), ChannelMetrics>,
 }
@@ -25,8 +26,11 @@ impl JobMetrics {
     pub(super) fn merge(&mut self, graph: &JobGraph, report: WorkerMetrics) -> bool {
         let mut changed = false;
         for task in report.tasks.into_iter().filter(|task| has_subtask(graph, task.attempt)) {
-            if self.tasks.get(&task.attempt) != Some(&task) {
-                self.tasks.insert(task.attempt, task);
+            let key = (task.attempt.vertex, task.attempt.subtask);
+            let known = self.tasks.get(&key);
+            let is_newer = known.is_none_or(|known| known.attempt.attempt <= task.attempt.attempt && *known != task);
+            if is_newer {
+                self.tasks.insert(key, task);
                 changed = true;
             }
         }
@@ -40,6 +44,12 @@ impl JobMetrics {
             }
         }
         changed
+    }
+
+    /// The counters of an attempt.
+    fn of(&self, attempt: ExecutionAttemptId) -> Option<&TaskMetrics> {
+        let latest = self.tasks.get(&(attempt.vertex, attempt.subtask));
+        latest.filter(|metrics| metrics.attempt == attempt)
     }
 }
 
@@ -90,7 +100,7 @@ pub(super) fn details(graph: &ExecutionGraph, metrics: &JobMetrics, start_ms: u6
                     subtask,
                     attempt: execution.attempt,
                 };
-                subtask_details(execution, metrics.tasks.get(&attempt))
+                subtask_details(execution, metrics.of(attempt))
             });
             VertexDetails {
                 name: vertex.name.clone(),
@@ -129,7 +139,7 @@ fn present<'a>(
             subtask,
             attempt: execution.attempt,
         };
-        metrics.tasks.get(&attempt)
+        metrics.of(attempt)
     })
 }
 

@@ -115,6 +115,9 @@ impl Columns {
     }
 }
 
+/// What a value of bytes takes beside them: its handle, and what the allocator adds.
+const BYTES_OVERHEAD: u64 = size_of::<ByteArray>() as u64 + 16;
+
 impl Column {
     fn new(field: &Type) -> Result<Self, BoxError> {
         let name = field.name().to_owned();
@@ -249,11 +252,11 @@ impl Values {
             (Self::Double(values), Cell::Float(value)) => values.push(value),
             (Self::Bytes(values), Cell::Text(value)) => {
                 values.push(value.into());
-                return Ok(value.len() as u64 + 4);
+                return Ok(value.len() as u64 + BYTES_OVERHEAD);
             }
             (Self::Bytes(values), Cell::Bytes(value)) => {
                 values.push(value.to_vec().into());
-                return Ok(value.len() as u64 + 4);
+                return Ok(value.len() as u64 + BYTES_OVERHEAD);
             }
             (_, cell) => return Err(format!("{} cannot be written as {name}", cell.describe()).into()),
         }
