@@ -112,7 +112,7 @@ impl<C: Clone> KeySlices<C> {
             self.first_end = self.first_end.min(target.end);
             let slice = if target.end > self.last_end {
                 self.last_end = target.end;
-                self.slices.extend(self.newest.take());
+                self.settle_newest();
                 &mut self.newest.insert((target.end, aggregate.create())).1
             } else {
                 slice(&mut self.slices, target.end, || aggregate.create())
@@ -125,6 +125,14 @@ impl<C: Clone> KeySlices<C> {
         let added = self.add_late(aggregate, target, one);
         self.find_ends();
         added
+    }
+
+    /// The newest slice becomes one of the others.
+    #[inline]
+    fn settle_newest(&mut self) {
+        if let Some(newest) = self.newest.take() {
+            self.slices.push_back(newest);
+        }
     }
 
     /// Slices have come or gone.
@@ -192,7 +200,7 @@ impl<C: Clone> KeySlices<C> {
         if let Some((newest, _)) = self.newest
             && newest <= end
         {
-            self.slices.extend(self.newest.take());
+            self.settle_newest();
         }
         // What is new is at the end, and little: searching from there touches the least memory.
         let new = self
