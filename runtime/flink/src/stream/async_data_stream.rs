@@ -18,6 +18,9 @@ use super::DataStream;
 /// threads, neither by waiting without `.await` nor by computing for long (`tokio::task::spawn_blocking` is for that).
 /// The job fails when a request returns an error, panics, or takes longer than its timeout. When the job ends for
 /// another reason, open requests are dropped where they wait.
+///
+/// While the operator has as many requests open as it may, its task waits for one: meanwhile no timer fires in the operators that
+/// are chained behind it. Where that matters, begin a new chain there (`start_new_chain`).
 #[must_use = "nothing is called until `async_invoke` says what"]
 pub struct AsyncDataStream<T, R> {
     stream: DataStream<T>,
