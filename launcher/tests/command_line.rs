@@ -57,6 +57,13 @@ fn exit_codes() {
 }
 
 #[test]
+fn what_variables_set_is_not_shown_as_required() {
+    let output = flinkctl(&["job", "wait"], &[("FLINKCTL_CLUSTER_FILE", INVENTORY)]);
+    let said = stderr(&output);
+    assert!(said.contains("Usage: flinkctl job wait <ID>\n"), "{said}");
+}
+
+#[test]
 fn the_inventory_can_be_named_by_a_variable() {
     let output = flinkctl(
         &["config", "show", "-o", "name"],

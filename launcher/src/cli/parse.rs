@@ -27,6 +27,9 @@ impl Cli {
         let args: Vec<OsString> = args.into_iter().collect();
         let conflict = match parse(Self::command(), &args) {
             Err(error) if error.kind() == ErrorKind::ArgumentConflict => error,
+            Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
+                return Err(as_without_variables(error, &args));
+            }
             other => return other.map(|(cli, _)| cli),
         };
         for ignored in IGNORED {
@@ -63,6 +66,20 @@ fn parse(command: Command, args: &[OsString]) -> Result<(Cli, ArgMatches), Error
     let matches = command.try_get_matches_from(args)?;
     let cli = Cli::from_arg_matches(&matches)?;
     Ok((cli, matches))
+}
+
+/// The same error with the usage alone: clap's, with what was given, shows options as required that variables have set.
+fn as_without_variables(error: Error, args: &[OsString]) -> Error {
+    match parse(without_any_variable(Cli::command()), args) {
+        Err(plain) if plain.kind() == error.kind() => plain,
+        _ => error,
+    }
+}
+
+fn without_any_variable(command: Command) -> Command {
+    command
+        .mut_args(|arg| arg.env(None::<&str>))
+        .mut_subcommands(without_any_variable)
 }
 
 /// The command line without the variables of some options of `job run`.
