@@ -243,27 +243,44 @@ impl<T: DeserializeOwned + 'static> SplitReader for CsvReader<T> {
 }
 
 impl<T: DeserializeOwned + 'static> CsvReader<T> {
-    /// The record that was read, or the index of the field that is wrong, and what is.
-    fn parse(&self) -> Result<T, (u64, String)> {
+    /// The record that was read, or the index of the field that is wrong, if it is one, and what is.
+    fn parse(&self) -> Result<T, (Option<u64>, String)> {
         if let Some(header) = &self.header
             && header.len() != self.record.len()
         {
             let (fields, expected) = (self.record.len(), header.len());
             return Err((
-                fields.min(expected) as u64,
+                Some(fields.min(expected) as u64),
                 format!("the record has {fields} fields, and the header {expected}"),
             ));
         }
         self.record
             .deserialize(self.header.as_ref())
             .map_err(|error| match error.kind() {
-                csv::ErrorKind::Deserialize { err, .. } => (err.field().unwrap_or(0), err.kind().to_string()),
-                _ => (0, error.to_string()),
+                csv::ErrorKind::Deserialize { err, .. } => (err.field(), self.explain(err.kind())),
+                _ => (None, error.to_string()),
             })
     }
 
+    /// What is wrong; of a field that is not there, also which there are: the header may spell it otherwise.
+    fn explain(&self, error: &csv::DeserializeErrorKind) -> String {
+        let message = error.to_string();
+        match &self.header {
+            Some(header) if message.starts_with("missing field") => {
+                let names: Vec<_> = header.iter().map(String::from_utf8_lossy).collect();
+                format!("{message}; the header has {}", names.join(", "))
+            }
+            _ => message,
+        }
+    }
+
     #[cold]
-    fn malformed(&mut self, field: u64, message: String, output: &mut SourceOutput<'_, T>) -> Result<(), TaskError> {
+    fn malformed(
+        &mut self,
+        field: Option<u64>,
+        message: String,
+        output: &mut SourceOutput<'_, T>,
+    ) -> Result<(), TaskError> {
         let begin = self.record.position().map_or(0, csv::Position::byte);
         let length = self.reader.position().byte().saturating_sub(begin);
         let mut raw = Vec::new();
@@ -276,7 +293,9 @@ impl<T: DeserializeOwned + 'static> CsvReader<T> {
         let record = raw.trim_ascii_end();
         let blank = record.iter().take_while(|byte| b"\r\n".contains(byte)).count();
         let record = &record[blank..];
-        let name = self.header.as_ref().and_then(|header| header.get(field as usize));
+        let header = self.header.as_ref();
+        let name = field.and_then(|field| header?.get(usize::try_from(field).ok()?));
+        let field = field.unwrap_or(0);
         let message = match name {
             Some(name) => format!("{}: {message}", String::from_utf8_lossy(name)),
             None => message,
@@ -415,6 +434,15 @@ mod tests {
         assert_eq!(
             error(text, |path| CsvSource::new(path)),
             "sales.csv:3:4: price: the record has 2 fields, and the header 3"
+        );
+    }
+
+    #[test]
+    fn a_field_that_the_header_spells_otherwise_is_told() {
+        let text = "shop,items,price\n1,a,3\n";
+        assert_eq!(
+            error(text, |path| CsvSource::new(path)),
+            "sales.csv:2:1: missing field `item`; the header has shop, items, price"
         );
     }
 
