@@ -9,6 +9,7 @@
 //! No foreign file descriptor survives: `std` opens everything close-on-exec, the bootstrap script closes 3 to 9, and
 //! 0 to 2 are replaced here.
 
+use std::convert::Infallible;
 use std::fs::OpenOptions;
 use std::io::{self, Read, Write as _};
 use std::os::fd::AsFd;
@@ -17,6 +18,7 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use flink_process::unless_busy;
 use flink_rpc::messages::UMASK_VARIABLE;
 use rustix::fs::Mode;
 use rustix::process::{setsid, umask};
@@ -78,7 +80,8 @@ pub(super) fn become_detached() -> Result<(), String> {
     let kept = KEPT
         .into_iter()
         .filter_map(|name| Some((name, std::env::var_os(name)?)));
-    let error = Command::new(&spec.program)
+    let mut program = Command::new(&spec.program);
+    program
         .arg0(&spec.name)
         .args(&spec.args)
         .env_clear()
@@ -86,8 +89,8 @@ pub(super) fn become_detached() -> Result<(), String> {
         .envs(spec.env.iter().map(|(name, value)| (name, value)))
         .env(TAG_VARIABLE, &spec.tag)
         .stdout(log.try_clone().map_err(log_error)?)
-        .stderr(log)
-        .exec();
+        .stderr(log);
+    let Err(error) = unless_busy(|| Err::<Infallible, _>(program.exec()));
     let mut report = std::fs::File::from(report);
     // The agent is gone if this fails, and with it everybody who wants to know.
     let _ = write!(report, "{error}");

@@ -41,7 +41,7 @@ pub use csv::{CsvFormat, CsvReader, CsvSource};
 pub use json::{JsonLinesFormat, JsonLinesReader, JsonLinesSource};
 pub(crate) use lines::MAX_LINE_BYTES;
 use listing::Missing;
-use malformed::ParseErrors;
+pub(crate) use malformed::ParseErrors;
 pub use malformed::{MalformedRecord, OnParseError};
 #[cfg(feature = "parquet")]
 pub use parquet::{ParquetFormat, ParquetReader, ParquetSource};

@@ -7,6 +7,8 @@ mod connection;
 
 use std::{
     io,
+    path::Path,
+    string::FromUtf8Error,
     sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
     thread::{self, JoinHandle},
     time::Duration,
@@ -16,7 +18,7 @@ use std::{
 use flink_worker::TaskError;
 
 use crate::{
-    files::MAX_LINE_BYTES,
+    files::{MAX_LINE_BYTES, MalformedRecord, OnParseError, ParseErrors},
     generated::SubtaskSplit,
     source::{
         Availability, Boundedness, Enumeration, SequentialReader, Source, SourceOutput, SourceReaderContext,
@@ -28,8 +30,8 @@ use connection::{Connection, Stop};
 /// Lines of text that a TCP server sends, without their ends (`\n` or `\r\n`), read by one subtask. For trying things out: what
 /// was sent and got lost cannot be read again.
 ///
-/// When the server closes the connection the source ends, unless it is told to [connect again](Self::max_retries). What is not
-/// UTF-8 is replaced; a line of more than 64 MiB fails the job.
+/// When the server closes the connection the source ends, unless it is told to [connect again](Self::max_retries). A line
+/// that is not UTF-8 is a record that cannot be parsed (see [`on_error`](Self::on_error)); one of more than 64 MiB fails the job.
 ///
 /// ```no_run
 /// use flink_connectors::SocketTextSource;
@@ -43,6 +45,7 @@ pub struct SocketTextSource {
     port: u16,
     max_retries: u32,
     retry_delay: Duration,
+    on_error: OnParseError,
 }
 
 impl SocketTextSource {
@@ -53,7 +56,16 @@ impl SocketTextSource {
             port,
             max_retries: 0,
             retry_delay: Duration::from_millis(500),
+            on_error: OnParseError::Fail,
         }
+    }
+
+    /// Sets what becomes of a line that is not UTF-8. Default: [`OnParseError::Fail`]. What is said of it has the server in the
+    /// place of the file, and lines are counted from the first that this task has read.
+    #[must_use]
+    pub fn on_error(mut self, on_error: OnParseError) -> Self {
+        self.on_error = on_error;
+        self
     }
 
     /// Sets how often to connect again, one after another, when the connection is lost or cannot be made. Default: never. After the last
@@ -94,10 +106,8 @@ impl Source for SocketTextSource {
     }
 
     fn create_reader(&self, context: &SourceReaderContext) -> Result<Self::Reader, TaskError> {
-        let (source, waker) = (self.clone(), context.waker());
-        Ok(SequentialReader::new(move |_| {
-            SocketReader::start(&source, waker.clone())
-        }))
+        let (source, context) = (self.clone(), context.clone());
+        Ok(SequentialReader::new(move |_| SocketReader::start(&source, &context)))
     }
 }
 
@@ -105,12 +115,15 @@ impl Source for SocketTextSource {
 const QUEUED_BATCHES: usize = 16;
 
 /// What the thread has read; an error is its last word.
-type Batch = io::Result<Vec<String>>;
+type Batch = io::Result<Vec<Vec<u8>>>;
 
 /// Takes what the thread has read.
 pub struct SocketReader {
     batches: Receiver<Batch>,
-    lines: vec::IntoIter<String>,
+    lines: vec::IntoIter<Vec<u8>>,
+    /// Lines that were taken.
+    taken: u64,
+    errors: ParseErrors,
     server: String,
     /// Dropped before the thread is waited for: that ends it.
     stop: Option<connection::Stopper>,
@@ -118,7 +131,8 @@ pub struct SocketReader {
 }
 
 impl SocketReader {
-    fn start(source: &SocketTextSource, waker: Waker) -> Result<Self, TaskError> {
+    fn start(source: &SocketTextSource, context: &SourceReaderContext) -> Result<Self, TaskError> {
+        let waker = context.waker();
         let (sender, batches) = sync_channel(QUEUED_BATCHES);
         let (stopper, stop) = connection::stop_pair().map_err(TaskError::runtime)?;
         let server = format!("{}:{}", source.host, source.port);
@@ -143,6 +157,8 @@ impl SocketReader {
         Ok(Self {
             batches,
             lines: Vec::new().into_iter(),
+            taken: 0,
+            errors: ParseErrors::new(Path::new(&server), source.on_error, context.clone()),
             server,
             stop: Some(stopper),
             thread: Some(thread.map_err(TaskError::runtime)?),
@@ -157,7 +173,11 @@ impl SplitReader for SocketReader {
     fn poll_next(&mut self, output: &mut SourceOutput<'_, String>) -> Result<Availability, TaskError> {
         while output.wants_more() {
             if let Some(line) = self.lines.next() {
-                output.collect(line)?;
+                self.taken += 1;
+                match String::from_utf8(line) {
+                    Ok(line) => output.collect(line)?,
+                    Err(error) => self.malformed(&error, output)?,
+                }
                 continue;
             }
             match self.batches.try_recv() {
@@ -173,6 +193,22 @@ impl SplitReader for SocketReader {
             }
         }
         Ok(Availability::Now)
+    }
+}
+
+impl SocketReader {
+    #[cold]
+    fn malformed(&mut self, error: &FromUtf8Error, output: &mut SourceOutput<'_, String>) -> Result<(), TaskError> {
+        let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+        let valid = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let record = MalformedRecord {
+            file: self.server.clone(),
+            line: self.taken,
+            column: String::from_utf8_lossy(valid).chars().count() as u64 + 1,
+            message: "invalid UTF-8".to_owned(),
+            record: text,
+        };
+        self.errors.handle_record(record, output)
     }
 }
 
@@ -263,7 +299,7 @@ impl Feeder {
 }
 
 /// Takes the lines that are complete; at the end, what is left is one. The first `searched` bytes have no line end.
-fn take_lines(text: &mut Vec<u8>, searched: usize, ended: bool) -> Vec<String> {
+fn take_lines(text: &mut Vec<u8>, searched: usize, ended: bool) -> Vec<Vec<u8>> {
     let complete = if ended {
         text.len()
     } else {
@@ -271,7 +307,7 @@ fn take_lines(text: &mut Vec<u8>, searched: usize, ended: bool) -> Vec<String> {
     };
     let lines = text[..complete].split_inclusive(|byte| *byte == b'\n').map(|line| {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
-        String::from_utf8_lossy(line.strip_suffix(b"\r").unwrap_or(line)).into_owned()
+        line.strip_suffix(b"\r").unwrap_or(line).to_vec()
     });
     let lines = lines.collect();
     text.drain(..complete);

@@ -26,6 +26,7 @@ use std::{
     time::Duration,
 };
 
+use crate::busy::unless_busy;
 use flink_graph::WorkerExit;
 use flink_rpc::{FrameReader, FrameWriter};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
@@ -197,16 +198,16 @@ impl<To: Serialize> ChildProcess<To> {
         let (ours, theirs) = StdUnixStream::pair().map_err(failed)?;
         ours.set_nonblocking(true).map_err(failed)?;
         let socket = UnixStream::from_std(ours).map_err(failed)?;
-        let child = Command::new(&command.program)
+        let mut program = Command::new(&command.program);
+        program
             .envs(command.env.iter().map(|(name, value)| (name, value)))
             .current_dir(&command.dir)
             .stdin(OwnedFd::from(theirs))
             .stdout(log.try_clone().map_err(failed)?)
             .stderr(Stdio::from(log))
             .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(|error| not_executed(&command.program, &error))?;
+            .kill_on_drop(true);
+        let child = unless_busy(|| program.spawn()).map_err(|error| not_executed(&command.program, &error))?;
         let pid = child.id().and_then(|pid| Pid::from_raw(i32::try_from(pid).ok()?));
         let (messages, queue) = mpsc::channel(command.queue);
         let (signals, signalled) = watch::channel(None);

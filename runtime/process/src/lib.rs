@@ -6,10 +6,12 @@
 //! pure [state machine](life).
 
 pub mod blobs;
+mod busy;
 pub mod child;
 pub mod dirs;
 pub mod life;
 
+pub use busy::unless_busy;
 pub use child::{
     ChildCommand, ChildEvent, ChildHandle, ChildProcess, Death, ENV_PARENT_PID, ENV_ROLE, ENV_TAG, StopSignal,
 };

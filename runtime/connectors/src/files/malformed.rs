@@ -90,7 +90,7 @@ pub(super) struct Malformed<'a> {
 }
 
 /// Deals with what cannot be parsed in one split.
-pub(super) struct ParseErrors {
+pub(crate) struct ParseErrors {
     places: Places,
     on_error: OnParseError,
     reader: SourceReaderContext,
@@ -98,7 +98,7 @@ pub(super) struct ParseErrors {
 }
 
 impl ParseErrors {
-    pub(super) fn new(path: &Path, on_error: OnParseError, reader: SourceReaderContext) -> Self {
+    pub(crate) fn new(path: &Path, on_error: OnParseError, reader: SourceReaderContext) -> Self {
         Self {
             places: Places::new(path),
             on_error,
@@ -129,7 +129,7 @@ impl ParseErrors {
     }
 
     #[cold]
-    pub(super) fn handle_record<T: 'static>(
+    pub(crate) fn handle_record<T: 'static>(
         &mut self,
         record: MalformedRecord,
         output: &mut SourceOutput<'_, T>,

@@ -55,6 +55,32 @@ fn lines_are_read_until_the_server_closes() {
 }
 
 #[test]
+fn a_line_that_is_not_utf_8_is_told_or_counted() {
+    let (listener, source) = server();
+    for on_error in [OnParseError::Fail, OnParseError::Skip] {
+        let mut reader = reader(&source.clone().on_error(on_error));
+        assert_eq!(reader.poll(10).unwrap().next, Availability::Later(None));
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(b"one\nd\xffw\nthree\n").unwrap();
+        drop(stream);
+        match lines(&mut reader, 9) {
+            Err(error) => {
+                assert_eq!(on_error, OnParseError::Fail);
+                let expected = format!("127.0.0.1:{}:2:2: invalid UTF-8", source.port);
+                assert_eq!(error.to_string(), expected);
+            }
+            Ok(lines) => {
+                assert_eq!(
+                    (lines, on_error),
+                    (vec!["one".to_owned(), "three".to_owned()], OnParseError::Skip)
+                );
+                assert_eq!(reader.context.skipped_records().get(), 1);
+            }
+        }
+    }
+}
+
+#[test]
 fn a_lost_connection_is_made_again() {
     let (listener, source) = server();
     let mut reader = reader(&source.max_retries(1));

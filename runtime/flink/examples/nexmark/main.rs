@@ -4,6 +4,7 @@
 //! cargo run --release --example nexmark -- --query 5 --events 10000000
 //! ```
 
+mod delay;
 mod model;
 mod queries;
 mod source;
@@ -35,6 +36,10 @@ struct Args {
     /// Shuffle the events in groups of so many.
     #[arg(long, default_value_t = 1, value_parser = group_size)]
     out_of_order: u32,
+    /// Have each N-th event come 25 s late. It counts no more, in queries that go by event time, where it is in no window or
+    /// session that is still open.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    late: Option<u32>,
     /// Directory to write the answer to, new or empty, on the workers' hosts. Without it, the answer is discarded.
     #[arg(long)]
     output: Option<PathBuf>,
@@ -102,7 +107,14 @@ fn generate(env: &mut StreamExecutionEnvironment, args: &Args) -> DataStream<Eve
     } else {
         WatermarkStrategy::no_watermarks()
     };
-    env.from_source(generation.source(args.pace), watermarks, "events")
+    let source = generation.source(args.pace);
+    match args.late {
+        None => env.from_source(source, watermarks, "events"),
+        Some(every) => {
+            let events = env.from_source(source, WatermarkStrategy::no_watermarks(), "events");
+            delay::delayed(events, generation, every)
+        }
+    }
 }
 
 /// Ends a query in the sink that was asked for.

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use flink::{DataGeneratorSource, WatermarkStrategy};
+use flink::{DataGeneratorSource, Timestamp, WatermarkStrategy};
 use nexmark::{EventGenerator, config::NexmarkConfig};
 
 use crate::model::Event;
@@ -75,6 +75,13 @@ impl Generation {
         // One more, since times are rounded to milliseconds.
         let rounding = u64::from(span_ms > 0);
         Duration::from_millis(span_ms.div_ceil(u64::from(self.rate)) + rounding)
+    }
+
+    /// No event happens earlier that comes behind all others.
+    pub(crate) fn last_time(self) -> Timestamp {
+        let span_ms = u128::from(self.events.saturating_sub(1)) * 1000 / u128::from(self.rate);
+        let end = BASE_TIME as Timestamp + span_ms as Timestamp;
+        end - self.out_of_orderness().as_millis() as Timestamp
     }
 
     /// Timestamps and watermarks for them, with which no event is late.
