@@ -165,6 +165,10 @@ impl Declared {
         change(&mut self.0.borrow_mut().nodes[node as usize]);
     }
 
+    pub(crate) fn node_parallelism(&self, node: u32) -> u32 {
+        self.0.borrow().graph.nodes[node as usize].parallelism
+    }
+
     /// Gives a node the parallelism and the max parallelism of another one.
     pub(crate) fn set_parallelism_of(&self, node: u32, other: u32) {
         let nodes = &mut self.0.borrow_mut().graph.nodes;

@@ -482,6 +482,24 @@ impl<T: Record> DataStream<T> {
         self.sink_to(DiscardingSink)
     }
 
+    /// The number of subtasks of the operator that the stream comes from, as set so far; of a union, the highest.
+    ///
+    /// ```
+    /// # fn build(env: &mut flink::StreamExecutionEnvironment) -> flink::Result<()> {
+    /// let numbers = env.from_sequence(1..=100).set_parallelism(1);
+    /// // In the same task, however parallel the job is.
+    /// let parallelism = numbers.parallelism();
+    /// numbers.filter(|number| number % 2 == 0).set_parallelism(parallelism).print();
+    /// # Ok(())
+    /// # }
+    /// # flink::doc_test(build);
+    /// ```
+    pub fn parallelism(&self) -> u32 {
+        let each = self.upstreams.iter();
+        let each = each.map(|upstream| self.declared.node_parallelism(upstream.node));
+        each.max().unwrap_or_else(|| self.declared.parallelism())
+    }
+
     /// Begins a new task with this operator, even where it could run in one with the operator before it.
     pub fn start_new_chain(self) -> Self {
         self.configure("start_new_chain", |node| node.chaining = ChainingStrategy::Head)

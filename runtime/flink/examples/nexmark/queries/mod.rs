@@ -1,4 +1,7 @@
 //! The queries: each a function from the events to its answer.
+//!
+//! What is done before the first exchange is done where the events come from: so each key has its events in their order, and which
+//! of them are late depends on nothing else.
 
 pub(crate) mod bidder_windows;
 mod count;

@@ -16,9 +16,11 @@ use crate::model::Event;
 /// The sessions. Bids that are too late come out as their bidders.
 pub(crate) fn user_sessions(events: DataStream<Event>) -> Answer<BidderWindow, u64> {
     let late = OutputTag::new("late");
+    let parallelism = events.parallelism();
     let results = events
         .flat_map(|event| event.bid().map(|bid| bid.bidder))
         .name("bidders")
+        .set_parallelism(parallelism)
         .key_by(|bidder| *bidder)
         .window(EventTimeSessionWindows::with_gap(WINDOW))
         .side_output_late_data(&late)

@@ -25,9 +25,11 @@ pub(crate) struct Bids {
 /// The hottest auctions of each window. Bids that are too late come out as the auctions that they are on.
 pub(crate) fn hot_items(events: DataStream<Event>) -> Answer<Bids, u64> {
     let late = OutputTag::new("late");
+    let parallelism = events.parallelism();
     let counts = events
         .flat_map(|event| event.bid().map(|bid| bid.auction))
         .name("auctions")
+        .set_parallelism(parallelism)
         .key_by(|auction| *auction)
         .window(SlidingEventTimeWindows::of(WINDOW, SLIDE))
         .side_output_late_data(&late)

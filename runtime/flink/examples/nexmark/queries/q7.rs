@@ -34,9 +34,11 @@ pub(crate) fn highest_bid(events: DataStream<Event>) -> Answer<Offer, Offer> {
         })
     };
     let mut partial = PartialHighest::default();
+    let parallelism = events.parallelism();
     let highest = events
         .flat_map(select)
         .name("offers")
+        .set_parallelism(parallelism)
         .process_with(move |offer: Offer, context, out| {
             let time = context.timestamp().ok_or("a bid without a timestamp")?;
             if partial.may_win(offer.price, time, context.current_watermark()) {
@@ -45,6 +47,7 @@ pub(crate) fn highest_bid(events: DataStream<Event>) -> Answer<Offer, Offer> {
             Ok(())
         })
         .name("highest so far")
+        .set_parallelism(parallelism)
         .window_all(TumblingEventTimeWindows::of(WINDOW))
         .side_output_late_data(&late)
         .aggregate(Highest::of(|offer: &Offer| offer.price))

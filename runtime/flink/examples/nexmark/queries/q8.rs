@@ -38,6 +38,7 @@ struct Begun {
 pub(crate) fn new_users(events: DataStream<Event>) -> DataStream<NewUser> {
     let registered_tag = OutputTag::<Registered>::new("registered");
     let tag = registered_tag.clone();
+    let parallelism = events.parallelism();
     let begun = events
         .process_with(move |event, _, out| {
             match event {
@@ -53,7 +54,8 @@ pub(crate) fn new_users(events: DataStream<Event>) -> DataStream<NewUser> {
             }
             Ok(())
         })
-        .name("select");
+        .name("select")
+        .set_parallelism(parallelism);
     let registered = begun.get_side_output(&registered_tag);
     registered
         .join(begun)

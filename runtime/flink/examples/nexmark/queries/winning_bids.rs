@@ -62,9 +62,11 @@ impl Terms {
 pub(super) fn winning_bids(events: DataStream<Event>) -> Answer<Sale, Trade> {
     let late = OutputTag::new("late");
     let tag = late.clone();
+    let parallelism = events.parallelism();
     let results = events
         .flat_map(Trade::of)
         .name("trades")
+        .set_parallelism(parallelism)
         .key_by(|trade| trade.auction)
         .process(move |context| WinningBids::new(context, tag.clone()))
         .name("winning bids");
