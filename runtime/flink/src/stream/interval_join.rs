@@ -51,13 +51,13 @@ where
         self
     }
 
-    /// Sends records of the first stream that come late, behind the watermark, to a side output; without it they are dropped.
+    /// Sends records of the first stream that come late, at or behind the watermark, to a side output; without it they are dropped.
     pub fn side_output_left_late_data(mut self, tag: &OutputTag<A>) -> Self {
         self.bounds.late_first = Some(tag.clone());
         self
     }
 
-    /// Sends records of the second stream that come late, behind the watermark, to a side output; without it they are dropped.
+    /// Sends records of the second stream that come late, at or behind the watermark, to a side output; without it they are dropped.
     pub fn side_output_right_late_data(mut self, tag: &OutputTag<B>) -> Self {
         self.bounds.late_second = Some(tag.clone());
         self

@@ -352,7 +352,7 @@ fn joins_and_co_groups() {
 #[test]
 fn what_is_declared_wrong_is_told() {
     type Declare = fn(DataStream<Event>);
-    let declarations: [(&str, Declare); 4] = [
+    let declarations: [(&str, Declare); 5] = [
         ("the size of tumbling windows must be at least 1 ms", |stream| {
             let windows = TumblingEventTimeWindows::of(Duration::ZERO);
             stream.key_by(|event| event.0).window(windows).count().discard();
@@ -377,6 +377,14 @@ fn what_is_declared_wrong_is_told() {
                     .discard();
             },
         ),
+        (
+            "an interval join from 6 to 5 ms, both included, joins nothing",
+            |stream| {
+                let (first, second) = (stream.clone().key_by(|event| event.0), stream.key_by(|event| event.0));
+                let joined = first.interval_join(second).between(6, 5);
+                joined.process(|_, event, _, out| out.collect(event.1)).discard();
+            },
+        ),
         ("the size of a count window must be at least 1", |stream| {
             stream.count_window_all(0).count().discard();
         }),
@@ -394,6 +402,36 @@ fn what_is_declared_wrong_is_told() {
         Ok(())
     });
     assert_eq!(message, "the parallelism of `window-count` is always 1, not 2");
+}
+
+/// While records are added, and when slices of a sliding window are merged.
+#[test]
+fn a_sum_that_overflows_fails_the_job() {
+    let overflows = |apart: i64, declare: fn(DataStream<i64>) -> DataStream<(u32, u8)>| {
+        error(move |env| {
+            let strategy =
+                WatermarkStrategy::for_monotonous_timestamps().with_timestamp_assigner(|time: &i64, _| *time);
+            let times = env
+                .from_collection([0, apart])
+                .assign_timestamps_and_watermarks(strategy);
+            declare(times).name("total").discard();
+            Ok(())
+        })
+    };
+    let messages = [
+        overflows(1, |times| {
+            let windows = TumblingEventTimeWindows::of(seconds(10));
+            times.key_by(|_| 0).window(windows).sum(|_| 200_u8)
+        }),
+        overflows(1_000, |times| {
+            let windows = SlidingEventTimeWindows::of(seconds(10), seconds(1));
+            times.key_by(|_| 0).window(windows).sum(|_| 200_u8)
+        }),
+    ];
+    for message in messages {
+        let expected = "operator total: the sum of a window does not fit into u8";
+        assert!(message.ends_with(expected), "{message}");
+    }
 }
 
 #[test]
