@@ -307,9 +307,12 @@ impl Control {
 /// What these sessions' jobs are doing is not known.
 pub(crate) fn no_answer(sessions: &[String]) -> UserError {
     let what = format!("the JobManager does not answer: session {}", sessions.join(", "));
-    let error = UserError::new("jobmanager.lost", ExitCode::Unreachable, what).help("flinkctl session list");
+    let error = UserError::new("jobmanager.lost", ExitCode::Unreachable, what)
+        .help("try again; what is known of it: flinkctl session list");
     sessions.iter().fold(error, |error, session| {
-        error.help(format!("end what is left of it: flinkctl session stop {session}"))
+        error.help(format!(
+            "to end it, and all jobs of it that are left: flinkctl session stop {session}"
+        ))
     })
 }
 
@@ -364,7 +367,8 @@ pub(crate) fn call_error(error: CallError) -> UserError {
             ExitCode::Unreachable,
             "the session's JobManager does not answer".to_owned(),
         )
-        .help("flinkctl session list      to end what is left of it: flinkctl session stop NAME"),
+        .help("try again; what is known of it: flinkctl session list")
+        .help("to end it, and all jobs of it that are left: flinkctl session stop NAME"),
         AgentError::NotFound { .. } => failed(ExitCode::NotFound, format!("{host} does not have a file")),
         _ => failed(ExitCode::Unreachable, format!("{host} could not do what it was asked")),
     }

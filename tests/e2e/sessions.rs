@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use flink_tests::{Bed, PATIENCE, Role, Signal, Traces, in_testbed, on_hosts, read_counts, wait_until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 #[test]
 fn second_job_finds_the_task_managers_of_the_first() {
@@ -154,6 +154,46 @@ fn stop_cancels_what_runs() {
         let _stopped = bed.flinkctl(["session", "stop", "etl"]).fine();
         bed.nothing_left(Duration::from_secs(2), Traces::Archive);
         let _ended = job.wait().exits(6).reports(&["CANCELED"]);
+    });
+}
+
+#[test]
+fn what_is_done_is_told_to_programs() {
+    in_testbed(&on_hosts(2), |bed| {
+        let command = ["sh", "-c", "uname -n; echo oh >&2"];
+        let exec = [&["-o", "json", "cluster", "exec", "--"], &command[..]].concat();
+        let ran = bed.flinkctl(exec).fine().json();
+        assert_eq!(ran["kind"], "ExecResult");
+        for (index, host) in ["h1", "h2"].into_iter().enumerate() {
+            let expected = json!({
+                "host": host, "exitCode": 0, "stdout": format!("{host}\n"), "stderr": "oh\n", "truncated": false,
+            });
+            assert_eq!(ran["items"][index], expected);
+        }
+        let _up = bed.flinkctl(["session", "start", "etl", "-d"]).fine();
+        let endless = || {
+            let run = ["job", "run", "-d", "-o", "name", "-p", "1", "--session", "etl"];
+            let program = bed.misbehave();
+            let arguments = [&run[..], &[&program, "--", "--source-ms", "2"]].concat();
+            bed.flinkctl(arguments).fine().stdout.trim().to_owned()
+        };
+        let (first, second) = (endless(), endless());
+        let waited = bed.flinkctl(["job", "wait", "--timeout", "1s", &first]).exits(7);
+        let _why = waited.reports(&["error[job.timeout]", "has not ended within 1s", "it goes on"]);
+        let cancelled = bed.json(&["job", "cancel", &first]);
+        assert_eq!(
+            (&cancelled["kind"], &cancelled["id"], &cancelled["session"]),
+            (&json!("CancelResult"), &json!(first), &json!("etl"))
+        );
+        let named = bed.flinkctl(["job", "cancel", "-o", "name", &second]).fine();
+        assert_eq!(named.stdout, format!("{second}\n"));
+        let _ended = bed.flinkctl(["job", "wait", &second]).exits(6);
+        let stopped = bed.json(&["session", "stop", "etl"]);
+        assert_eq!(
+            (&stopped["kind"], &stopped["name"], &stopped["status"]),
+            (&json!("StopResult"), &json!("etl"), &json!("STOPPED"))
+        );
+        bed.nothing_left(PATIENCE, Traces::Archive);
     });
 }
 

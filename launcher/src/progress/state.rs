@@ -10,6 +10,8 @@ use crate::output::{duration, rate};
 const REMINDER: Duration = Duration::from_secs(10);
 /// After this time something must be visible.
 const FIRST_SIGN: Duration = Duration::from_millis(100);
+/// That slots were waited for is worth a line of its own.
+const LONG_WAIT: Duration = Duration::from_secs(1);
 /// How many names are written out.
 const NAMES: usize = 5;
 /// Permanent lines kept for a terminal that does not take them. The oldest go first, and are counted.
@@ -294,7 +296,13 @@ impl State {
             return;
         };
         let active = self.phases.remove(at);
-        if active.total == 0 && phase != Phase::Running {
+        let took = now.saturating_sub(active.began);
+        let is_worth_a_line = match phase {
+            Phase::Running => true,
+            Phase::Waiting => took >= LONG_WAIT,
+            _ => active.total > 0,
+        };
+        if !is_worth_a_line {
             return;
         }
         let failed = if active.failed == 0 {
@@ -302,7 +310,7 @@ impl State {
         } else {
             format!("  ({} failed)", active.failed)
         };
-        let took = duration(now.saturating_sub(active.began));
+        let took = duration(took);
         self.line(format!("{:10}{}  {took}{failed}", phase.finished(), active.counts(" ")));
         if phase == Phase::Running {
             self.vertices.clear();

@@ -49,21 +49,21 @@ pub(super) async fn exec(context: &Context, args: &ExecArgs) -> Result<ExitCode,
             (host.name, result, lines)
         });
     }
-    let (mut codes, mut failures) = (Vec::new(), Vec::new());
-    for (host, result, lines) in tasks.join_all().await {
-        match result {
-            Ok(code) => codes.push((host, code, lines)),
-            Err(failure) => failures.push(failure),
-        }
-    }
-    codes.sort_by(|(a, ..), (b, ..)| a.cmp(b));
-    failures.sort_by(|a: &HostFailure, b| a.host.cmp(&b.host));
+    let mut ended = tasks.join_all().await;
+    ended.sort_by(|(a, ..), (b, ..)| a.cmp(b));
     if collects {
-        let items: Vec<_> = codes
+        let items: Vec<_> = ended
             .iter()
-            .map(|(host, code, lines)| item(host, *code, lines))
+            .map(|(host, result, lines)| item(host, result.as_ref().ok().copied(), lines))
             .collect();
         context.output.document("ExecResult", &json!({ "items": items }))?;
+    }
+    let (mut codes, mut failures) = (Vec::new(), Vec::new());
+    for (_, result, _) in ended {
+        match result {
+            Ok(code) => codes.push(code),
+            Err(failure) => failures.push(failure),
+        }
     }
     if !failures.is_empty() {
         return Err(UserError::new(
@@ -73,12 +73,12 @@ pub(super) async fn exec(context: &Context, args: &ExecArgs) -> Result<ExitCode,
         )
         .hosts(failures));
     }
-    let highest = codes.iter().map(|(_, code, _)| *code).max().unwrap_or(0);
+    let highest = codes.into_iter().max().unwrap_or(0);
     Ok(ExitCode::Remote(u8::try_from(highest).unwrap_or(u8::MAX)))
 }
 
-/// One host's result, with what its command printed.
-fn item(host: &str, code: i32, lines: &Lines) -> Value {
+/// One host's result, with what its command printed; without a code where it could not be run to its end.
+fn item(host: &str, code: Option<i32>, lines: &Lines) -> Value {
     let mut item = json!({ "host": host, "exitCode": code });
     if let Lines::Collected(outputs) = lines {
         let [stdout, stderr] = outputs.each_ref().map(|output| output.text());
@@ -212,4 +212,40 @@ async fn write(stream: Output, bytes: Vec<u8>) {
         Output::Stderr => std::io::stderr().lock().write_all(&bytes),
     });
     let _gone = writing.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_has_the_beginning_of_each_output() {
+        let mut outputs: [Collected; 2] = Default::default();
+        outputs[0].push(&vec![b'x'; COLLECTED - 1]);
+        outputs[0].push(b"y");
+        outputs[1].push(b"why\n");
+        let whole = item("h1", Some(3), &Lines::Collected(outputs));
+        assert_eq!((&whole["host"], &whole["exitCode"]), (&json!("h1"), &json!(3)));
+        assert_eq!(
+            (&whole["stderr"], &whole["truncated"]),
+            (&json!("why\n"), &json!(false))
+        );
+        assert!(whole["stdout"].as_str().unwrap().ends_with("xy"));
+        let mut outputs: [Collected; 2] = Default::default();
+        outputs[0].push(&vec![b'x'; COLLECTED + 1]);
+        let cut = item("h1", None, &Lines::Collected(outputs));
+        assert_eq!((&cut["exitCode"], &cut["truncated"]), (&Value::Null, &json!(true)));
+        assert_eq!(cut["stdout"].as_str().unwrap().len(), COLLECTED);
+    }
+
+    #[test]
+    fn lines_bear_their_host_s_name() {
+        let mut partial = Vec::new();
+        assert_eq!(with_prefix("h1", &mut partial, b"on".to_vec()), b"");
+        let lines = with_prefix("h1", &mut partial, b"e\ntwo\nth".to_vec());
+        assert_eq!(
+            (lines.as_slice(), partial.as_slice()),
+            (&b"h1: one\nh1: two\n"[..], &b"th"[..])
+        );
+    }
 }

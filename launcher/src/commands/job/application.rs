@@ -34,12 +34,6 @@ const MAX_JOBS: usize = 24;
 /// Room for the calls that submit and cancel jobs, and that hold the cluster.
 const _: () = assert!(MAX_JOBS + 4 <= MAX_CALLS);
 
-/// The code of the error that a cancelled job is to its driver.
-const CANCELLED: &str = "job.cancelled";
-
-/// Why a job is refused when nobody reads the program's output any more.
-const UNREAD: &str = "application.unread";
-
 /// States of jobs that wait to be passed on.
 const STATES: usize = 16;
 
@@ -110,6 +104,8 @@ struct Driving<'a> {
     active: BTreeSet<JobId>,
     failures: BTreeMap<JobId, UserError>,
     stopping: Option<Stopping>,
+    /// A job was cancelled, or refused, because nobody reads our standard output any more.
+    cut_short: bool,
     /// Interrupted while no job ran: the driver is not waited for.
     abandoned: bool,
     end: Option<End>,
@@ -155,6 +151,7 @@ impl<'a> Driving<'a> {
             active: BTreeSet::new(),
             failures: BTreeMap::new(),
             stopping: None,
+            cut_short: false,
             abandoned: false,
             end: None,
         }
@@ -173,8 +170,9 @@ impl<'a> Driving<'a> {
         let status = self.driver.end().await?;
         Ok(match self.stopping {
             Some(Stopping::Interrupted) => Ok(ExitCode::Interrupted),
-            Some(Stopping::StdoutClosed) => unread(verdict(end, self.failures, &path, status)),
-            None => verdict(end, self.failures, &path, status),
+            // A driver may make of a cancelled job what it likes: nobody reads that either.
+            Some(Stopping::StdoutClosed) if self.cut_short && self.failures.is_empty() => Ok(ExitCode::JobCanceled),
+            Some(Stopping::StdoutClosed) | None => verdict(end, self.failures, &path, status),
         })
     }
 
@@ -234,6 +232,7 @@ impl<'a> Driving<'a> {
     fn submit(&mut self, graph: JobGraph, args: Vec<u8>) -> Result<(), UserError> {
         let plan = Plan { graph, args };
         if let Some(refusal) = self.refusal(&plan) {
+            self.cut_short |= self.stopping == Some(Stopping::StdoutClosed);
             return Ok(self.driver.tell(ToProgram::Submitted(Err(refusal)))?);
         }
         self.submitting = Some(Box::pin(self.cluster.submit(plan)));
@@ -244,7 +243,10 @@ impl<'a> Driving<'a> {
         match self.stopping {
             Some(Stopping::Interrupted) => return Some(Fault::new("interrupted", "the program was interrupted")),
             Some(Stopping::StdoutClosed) => {
-                return Some(Fault::new(UNREAD, "nobody reads the program's output any more"));
+                return Some(Fault::new(
+                    "application.unread",
+                    "nobody reads the program's output any more",
+                ));
             }
             None => {}
         }
@@ -301,6 +303,9 @@ impl<'a> Driving<'a> {
             self.stopping = Some(Stopping::StdoutClosed);
             self.cancel_all();
         }
+        if self.stopping == Some(Stopping::StdoutClosed) {
+            self.cut_short |= termination.status == JobStatus::Canceled;
+        }
         if let Err(failure) = ending.report(self.cluster.context) {
             if self.failures.len() >= KEPT_FAILURES {
                 self.failures.pop_first();
@@ -340,21 +345,13 @@ impl<'a> Driving<'a> {
     }
 }
 
-/// What the end of a driver means whose jobs were cancelled because nobody reads their output any more.
-fn unread(verdict: Verdict) -> Verdict {
-    match verdict {
-        Err(error) if matches!(error.code(), CANCELLED | UNREAD) => Ok(ExitCode::JobCanceled),
-        other => other,
-    }
-}
-
 /// What the driver's end means for the command.
 fn verdict(end: End, mut failures: BTreeMap<JobId, UserError>, path: &str, status: ExitStatus) -> Verdict {
     let failed = |code, what| UserError::new(code, ExitCode::JobFailed, what).at(path);
     match end {
         End::Said(Ok(())) => Ok(ExitCode::Ok),
         End::Said(Err(DriverFailure::Job { job, status, message })) => Err(match status {
-            JobStatus::Canceled => UserError::new(CANCELLED, ExitCode::JobCanceled, message),
+            JobStatus::Canceled => UserError::new("job.cancelled", ExitCode::JobCanceled, message),
             _ => failures
                 .remove(&job)
                 .unwrap_or_else(|| UserError::new(JOB_FAILED, ExitCode::JobFailed, message)),
@@ -417,15 +414,6 @@ mod tests {
         }
         let fine = verdict(End::Said(Ok(())), BTreeMap::new(), "program", ExitStatus::from_raw(0));
         assert_eq!(fine.unwrap(), ExitCode::Ok);
-    }
-
-    #[test]
-    fn an_unread_program_is_cancelled_unless_it_ended_otherwise() {
-        let code = |code| unread(Err(UserError::new(code, ExitCode::JobFailed, "what")));
-        assert_eq!(code(CANCELLED).unwrap(), ExitCode::JobCanceled);
-        assert_eq!(code(UNREAD).unwrap(), ExitCode::JobCanceled);
-        assert_eq!(code(JOB_FAILED).unwrap_err().code(), JOB_FAILED);
-        assert_eq!(unread(Ok(ExitCode::Ok)).unwrap(), ExitCode::Ok);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! `flinkctl job cancel`
 
-use flink_graph::JobStatus;
 use flink_rpc::messages::ClientRequest;
 use serde_json::json;
 
@@ -25,7 +24,7 @@ pub(super) async fn cancel(context: &Context, args: CancelArgs) -> Result<ExitCo
                 context
                     .progress()
                     .note(format!("Job {id} is being cancelled; its end: flinkctl job wait {id}"));
-                let body = json!({ "id": id, "session": session.name, "status": JobStatus::Cancelling.to_string() });
+                let body = json!({ "id": id, "session": session.name });
                 context.output.done("CancelResult", &body, &id.to_string())?;
                 Ok(ExitCode::Ok)
             }

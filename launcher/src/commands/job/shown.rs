@@ -114,7 +114,7 @@ impl Shown {
             self.show_waiting();
             return;
         }
-        self.has_slots(job);
+        self.waiting.remove(&job);
         let now = Instant::now();
         let before = self.jobs.remove(&job);
         if before.is_none() {
@@ -143,21 +143,16 @@ impl Shown {
 
     /// A job has ended.
     pub(super) fn end(&mut self, job: JobId) {
-        self.has_slots(job);
+        self.waiting.remove(&job);
         let ran = self.jobs.remove(&job).is_some();
         if !self.jobs.is_empty() {
             self.show();
         } else if ran {
             self.progress.end(Phase::Running);
-        } else {
+        }
+        if !ran {
             self.end_slots();
         }
-    }
-
-    /// A job does not wait for slots any more.
-    fn has_slots(&mut self, job: JobId) {
-        self.waiting.remove(&job);
-        self.show_waiting();
     }
 
     /// Hosts that start say it better.
@@ -174,12 +169,14 @@ impl Shown {
         }
     }
 
+    /// A job has its slots, or needs none any more: others may still wait for hosts.
     fn end_slots(&mut self) {
-        if self.slots_begun {
+        if self.slots_begun && self.waiting.is_empty() {
             self.progress.end(Phase::Slots);
             self.slots_begun = false;
             self.hosts.clear();
         }
+        self.show_waiting();
     }
 
     /// A label that no other job has: with a number, if there are others of that name.
@@ -348,6 +345,23 @@ mod tests {
         assert!(jobs.waiting_shown);
         jobs.progress(&details(job, "load", Some("h1")));
         assert!(!jobs.waiting_shown);
+    }
+
+    #[test]
+    fn hosts_that_start_for_another_job_stay() {
+        let mut jobs = Shown::several(Progress::default());
+        let (first, second) = (JobId::random(), JobId::random());
+        jobs.progress(&details(first, "load", None));
+        jobs.progress(&details(second, "load", None));
+        jobs.provisioning(ProvisioningEvent {
+            host: "h2".to_owned(),
+            stage: ProvisioningStage::Starting,
+        });
+        jobs.progress(&details(first, "load", Some("h1")));
+        assert_eq!(jobs.starting(), ["h2 (starting)"]);
+        assert!(!jobs.waiting_shown);
+        jobs.end(second);
+        assert_eq!(jobs.starting(), [""; 0]);
     }
 
     #[test]

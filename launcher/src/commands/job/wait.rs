@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use flink_rpc::messages::{AttachMode, ClientRequest, JobEvent, JobReport};
 
-use tokio::time::timeout;
+use flink_graph::JobId;
+use tokio::time::{Instant, timeout_at};
 
 use super::follow::{JOB_FAILED, ended};
 use crate::{
@@ -18,43 +19,77 @@ use crate::{
 
 pub(super) async fn wait(context: &Context, args: WaitArgs) -> Result<ExitCode, UserError> {
     let inventory = context.inventory(&[])?;
-    let control = Control::connect(&inventory.cluster, |_, _| ()).await?;
-    let waiting = outcome(context, &control, &args.id);
-    let result = match args.timeout {
-        None => waiting.await,
-        Some(limit) => timeout(limit, waiting)
-            .await
-            .unwrap_or_else(|_elapsed| Err(too_long(&args.id, limit))),
+    let within = Within::starting_now(args.timeout);
+    let not_found_out = |limit| {
+        let what = format!("what job {} is doing was not found out within {limit}", args.id);
+        UserError::new("job.timeout", ExitCode::Timeout, what).help("allow for more: --timeout 1m")
     };
+    let control = within
+        .run(not_found_out, Control::connect(&inventory.cluster, |_, _| ()))
+        .await?;
+    let result = async {
+        let (session, job) = match within.run(not_found_out, control.find_job(&args.id)).await? {
+            FoundJob::Archived(job) => {
+                return verdict(context, &job.report, job.session.as_deref().unwrap_or_default());
+            }
+            FoundJob::Live { session, id } => (session, id),
+        };
+        let too_long = |limit| {
+            UserError::new(
+                "job.timeout",
+                ExitCode::Timeout,
+                format!("job {job} has not ended within {limit}"),
+            )
+            .note("it goes on")
+            .help(format!(
+                "flinkctl job status {job}      or end it: flinkctl job cancel {job}"
+            ))
+        };
+        within
+            .run(too_long, end_of(context, &control, &session.name, job))
+            .await
+    }
+    .await;
     control.link.hang_up().await;
     result
 }
 
-fn too_long(id: &str, limit: Duration) -> UserError {
-    let what = format!("job {id} has not ended within {}", humantime::format_duration(limit));
-    UserError::new("job.timeout", ExitCode::Timeout, what)
-        .note("it goes on")
-        .help(format!(
-            "flinkctl job status {id}      or end it: flinkctl job cancel {id}"
-        ))
+/// The time that the command may take.
+struct Within(Option<(Instant, Duration)>);
+
+impl Within {
+    fn starting_now(limit: Option<Duration>) -> Self {
+        // One that is beyond all time is none.
+        Self(limit.and_then(|limit| Some((Instant::now().checked_add(limit)?, limit))))
+    }
+
+    /// Does something, unless it takes too long.
+    async fn run<T>(
+        &self,
+        too_long: impl FnOnce(humantime::FormattedDuration) -> UserError,
+        work: impl Future<Output = Result<T, UserError>>,
+    ) -> Result<T, UserError> {
+        match self.0 {
+            None => work.await,
+            Some((deadline, limit)) => timeout_at(deadline, work)
+                .await
+                .unwrap_or_else(|_elapsed| Err(too_long(humantime::format_duration(limit)))),
+        }
+    }
 }
 
-async fn outcome(context: &Context, control: &Control, id: &str) -> Result<ExitCode, UserError> {
-    let (session, job) = match control.find_job(id).await? {
-        FoundJob::Archived(job) => return verdict(context, &job.report, job.session.as_deref().unwrap_or_default()),
-        FoundJob::Live { session, id } => (session, id),
-    };
+async fn end_of(context: &Context, control: &Control, session: &str, job: JobId) -> Result<ExitCode, UserError> {
     let request = ClientRequest::WatchJob {
         job,
         mode: AttachMode::Watch,
     };
     let mut events = control
-        .watch::<JobEvent>(&session.name, &request)
+        .watch::<JobEvent>(session, &request)
         .await
         .map_err(client_error)?;
     loop {
         match events.next().await.map_err(client_error)? {
-            Some(JobEvent::Terminated(report)) => return verdict(context, &report, &session.name),
+            Some(JobEvent::Terminated(report)) => return verdict(context, &report, session),
             Some(_) => {}
             None => {
                 let what = format!("the JobManager ended before job {job} had a result");

@@ -50,10 +50,14 @@ pub(super) async fn stop(context: &Context, args: SessionStopArgs) -> Result<Exi
         progress.end(Phase::Stopping);
     }
     control.link.hang_up().await;
-    result
+    result?;
+    let body = json!({ "name": args.name, "status": "STOPPED" });
+    progress.note(format!("Session {} is stopped", args.name));
+    context.output.done("StopResult", &body, &args.name)?;
+    Ok(ExitCode::Ok)
 }
 
-async fn stop_session(context: &Context, control: &Control, name: &str) -> Result<ExitCode, UserError> {
+async fn stop_session(context: &Context, control: &Control, name: &str) -> Result<(), UserError> {
     let holder = format!("{} pid {}: flinkctl session stop {name}", owner(), std::process::id());
     let agent = &control.link.agent;
     // A lock for a session that never was would stay.
@@ -80,10 +84,7 @@ async fn stop_session(context: &Context, control: &Control, name: &str) -> Resul
         return Err(leftovers(name, left.into_iter().map(HostFailure::from).collect()));
     }
     lock.release().await.map_err(call_error)?;
-    context.progress().note(format!("Session {name} is stopped"));
-    let body = json!({ "name": name, "status": "STOPPED" });
-    context.output.done("StopResult", &body, name)?;
-    Ok(ExitCode::Ok)
+    Ok(())
 }
 
 /// The JobManager does not answer: everything of the session is ended host by host.
