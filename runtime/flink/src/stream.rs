@@ -7,6 +7,7 @@ mod data_stream;
 mod interval_join;
 mod keyed_stream;
 mod paired_streams;
+mod partitioning;
 mod printable;
 mod sink;
 mod window_factories;
