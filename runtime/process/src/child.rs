@@ -26,7 +26,6 @@ use std::{
     time::Duration,
 };
 
-use crate::busy::unless_busy;
 use flink_graph::WorkerExit;
 use flink_rpc::{FrameReader, FrameWriter};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
@@ -40,6 +39,8 @@ use tokio::{
     time::timeout,
 };
 use tracing::{debug, warn};
+
+use crate::busy::unless_busy;
 
 /// The role that a job program plays: `worker`, `coordinator`.
 pub const ENV_ROLE: &str = "FLINK_ROLE";

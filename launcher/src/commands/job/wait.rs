@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use flink_rpc::messages::{AttachMode, ClientRequest, JobEvent, JobReport};
-
 use flink_graph::JobId;
+use flink_rpc::messages::{AttachMode, ClientRequest, JobEvent, JobReport};
 use tokio::time::{Instant, timeout_at};
 
 use super::follow::{JOB_FAILED, ended};

@@ -13,14 +13,9 @@ use crate::{model::Event, source::Generation};
 pub(crate) const DELAY: Timestamp = 25_000;
 
 /// Delays each `every`th event, and gives all of them timestamps and watermarks with which those that were delayed are late.
-///
-/// What is late depends on the watermark that an operator has when the record reaches it. One subtask that sends a watermark behind
-/// every record makes that the same everywhere: each consumer is given records and watermarks in its order.
 pub(crate) fn delayed(events: DataStream<Event>, generation: Generation, every: u32) -> DataStream<Event> {
     let last = generation.last_time();
     let disorder = generation.out_of_orderness().as_millis() as Timestamp;
-    let strategy = WatermarkStrategy::for_generator(move || Punctuated { disorder })
-        .with_timestamp_assigner(|event: &Event, _| event.date_time());
     let delayed = events.set_parallelism(1).process(move |_: &RuntimeContext| {
         Ok(Delay {
             every: every.into(),
@@ -29,11 +24,18 @@ pub(crate) fn delayed(events: DataStream<Event>, generation: Generation, every: 
             waiting: VecDeque::new(),
         })
     });
-    delayed
-        .name("delay")
-        .set_parallelism(1)
-        .assign_timestamps_and_watermarks(strategy)
-        .set_parallelism(1)
+    timed(delayed.name("delay").set_parallelism(1), disorder)
+}
+
+/// Gives events timestamps, and behind every one a watermark, from one subtask. None that is in time is more than `disorder` ms behind
+/// an earlier one.
+///
+/// What is late depends on the watermark that an operator has when the record reaches it. So it is the same everywhere: each consumer
+/// is given records and watermarks in the order of that subtask.
+pub(crate) fn timed(events: DataStream<Event>, disorder: Timestamp) -> DataStream<Event> {
+    let strategy = WatermarkStrategy::for_generator(move || Punctuated { disorder })
+        .with_timestamp_assigner(|event: &Event, _| event.date_time());
+    events.assign_timestamps_and_watermarks(strategy).set_parallelism(1)
 }
 
 struct Delay {

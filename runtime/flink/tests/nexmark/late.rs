@@ -1,16 +1,11 @@
 //! Events that come after the watermark has passed them: they do not count, and come out at the side output for late records.
-//!
-//! What is late depends on the watermark that an operator has when the record reaches it. One source subtask that sends a watermark
-//! behind every record makes that the same everywhere: each consumer is given records and watermarks in the order of the source.
 
 use std::{collections::BTreeSet, fmt::Display};
 
-use flink::{
-    DataStream, Record, StreamExecutionEnvironment, Timestamp, WatermarkGenerator, WatermarkOutput, WatermarkStrategy,
-    run_for_test,
-};
+use flink::{DataStream, Record, StreamExecutionEnvironment, Timestamp, run_for_test};
 
 use crate::{
+    delay::{DELAY, timed},
     jobs::{Lines, all, assert_lines},
     model::{Bid, Event},
     queries::{self, Answer},
@@ -24,9 +19,6 @@ const SPARSE: Generation = Generation {
     rate: 100,
     out_of_order: 1,
 };
-
-/// By how much events are delayed, ms of event time: longer than any window, and than two pauses between sessions.
-const DELAY: Timestamp = 25_000;
 
 /// Some events, of which some come late.
 struct Delayed {
@@ -68,23 +60,8 @@ impl Delayed {
 
     /// As they come, from one subtask.
     fn stream(&self, env: &mut StreamExecutionEnvironment) -> DataStream<Event> {
-        let strategy = WatermarkStrategy::for_generator(|| Punctuated)
-            .with_timestamp_assigner(|event: &Event, _| event.date_time());
-        env.from_collection(self.arriving.clone())
-            .assign_timestamps_and_watermarks(strategy)
-            .set_parallelism(1)
+        timed(env.from_collection(self.arriving.clone()), 0)
     }
-}
-
-/// A watermark behind every record.
-struct Punctuated;
-
-impl WatermarkGenerator<Event> for Punctuated {
-    fn on_event(&mut self, _: &Event, timestamp: Timestamp, output: &mut WatermarkOutput) {
-        output.emit_watermark(timestamp - 1);
-    }
-
-    fn on_periodic_emit(&mut self, _: &mut WatermarkOutput) {}
 }
 
 /// Checks that a query answers as if late events did not exist, and that it says which those are.

@@ -1,6 +1,9 @@
 //! The example `nexmark`: its queries, run in a local cluster, answer what plain loops over the same events do, at every
 //! parallelism.
 
+#[expect(dead_code, reason = "the example uses all of it")]
+#[path = "../../examples/nexmark/delay.rs"]
+mod delay;
 #[path = "../../examples/nexmark/model.rs"]
 mod model;
 #[path = "../../examples/nexmark/queries/mod.rs"]
