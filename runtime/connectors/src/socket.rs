@@ -298,9 +298,20 @@ impl Feeder {
     }
 }
 
+/// The connection may have ended in the middle of a character: what there is of it is lost with the rest.
+fn without_cut_character(text: &mut Vec<u8>) {
+    let begin = memchr::memrchr(b'\n', text).map_or(0, |found| found + 1);
+    if let Err(error) = std::str::from_utf8(&text[begin..])
+        && error.error_len().is_none()
+    {
+        text.truncate(begin + error.valid_up_to());
+    }
+}
+
 /// Takes the lines that are complete; at the end, what is left is one. The first `searched` bytes have no line end.
 fn take_lines(text: &mut Vec<u8>, searched: usize, ended: bool) -> Vec<Vec<u8>> {
     let complete = if ended {
+        without_cut_character(text);
         text.len()
     } else {
         memchr::memrchr(b'\n', &text[searched..]).map_or(0, |found| searched + found + 1)

@@ -106,6 +106,8 @@ struct Driving<'a> {
     stopping: Option<Stopping>,
     /// A job was cancelled, or refused, because nobody reads our standard output any more.
     cut_short: bool,
+    /// A job failed since then by itself.
+    failed_unread: bool,
     /// Interrupted while no job ran: the driver is not waited for.
     abandoned: bool,
     end: Option<End>,
@@ -152,6 +154,7 @@ impl<'a> Driving<'a> {
             failures: BTreeMap::new(),
             stopping: None,
             cut_short: false,
+            failed_unread: false,
             abandoned: false,
             end: None,
         }
@@ -170,8 +173,8 @@ impl<'a> Driving<'a> {
         let status = self.driver.end().await?;
         Ok(match self.stopping {
             Some(Stopping::Interrupted) => Ok(ExitCode::Interrupted),
-            // A driver may make of a cancelled job what it likes: nobody reads that either.
-            Some(Stopping::StdoutClosed) if self.cut_short && self.failures.is_empty() => Ok(ExitCode::JobCanceled),
+            // What a driver makes of a job that was cancelled for this reason does not matter.
+            Some(Stopping::StdoutClosed) if self.cut_short && !self.failed_unread => Ok(ExitCode::JobCanceled),
             Some(Stopping::StdoutClosed) | None => verdict(end, self.failures, &path, status),
         })
     }
@@ -305,6 +308,7 @@ impl<'a> Driving<'a> {
         }
         if self.stopping == Some(Stopping::StdoutClosed) {
             self.cut_short |= termination.status == JobStatus::Canceled;
+            self.failed_unread |= termination.status == JobStatus::Failed;
         }
         if let Err(failure) = ending.report(self.cluster.context) {
             if self.failures.len() >= KEPT_FAILURES {

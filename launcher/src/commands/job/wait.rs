@@ -21,7 +21,7 @@ pub(super) async fn wait(context: &Context, args: WaitArgs) -> Result<ExitCode, 
     let within = Within::starting_now(args.timeout);
     let not_found_out = |limit| {
         let what = format!("what job {} is doing was not found out within {limit}", args.id);
-        UserError::new("job.timeout", ExitCode::Timeout, what).help("allow for more: --timeout 1m")
+        UserError::new("job.timeout", ExitCode::Timeout, what).help(format!("allow for more than {limit}"))
     };
     let control = within
         .run(not_found_out, Control::connect(&inventory.cluster, |_, _| ()))

@@ -81,6 +81,17 @@ fn a_line_that_is_not_utf_8_is_told_or_counted() {
 }
 
 #[test]
+fn a_character_that_the_end_cuts_is_lost_with_the_rest() {
+    let (listener, source) = server();
+    let mut reader = reader(&source);
+    reader.poll(1).unwrap();
+    let (mut stream, _) = listener.accept().unwrap();
+    stream.write_all(b"one\ntw\xc3").unwrap();
+    drop(stream);
+    assert_eq!(lines(&mut reader, 9).unwrap(), ["one", "tw"]);
+}
+
+#[test]
 fn a_lost_connection_is_made_again() {
     let (listener, source) = server();
     let mut reader = reader(&source.max_retries(1));
